@@ -1,0 +1,1 @@
+"""Pure functions from a mapping and the facts of two databases to SQL and contracts."""

@@ -1,0 +1,1 @@
+"""One file a verb; takes open connections and values, returns frozen results."""

@@ -1,0 +1,123 @@
+"""Every exception that Sinew raises, in one tree named by what the scheduler must do.
+
+    SinewError
+    ├── ConfigurationError       a person changes a file, a connection or a privilege; no retry
+    │   ├── SpecError            the mapping is wrong: every problem with file:line:column
+    │   ├── PreflightError       a database cannot serve the plan: every finding with its remedy
+    │   └── PlanChangedError     what the task reads is not what the run planned
+    ├── FatalError               retrying cannot help; data or target must change first
+    │   ├── GateFailedError      a batch did not pass its contract
+    │   ├── MismatchError        evidence disagrees: source, ledger or target
+    │   ├── ConstraintError      the target refused rows
+    │   └── StatementError       a statement failed for a reason that repeats
+    └── RetriableError           the same call may succeed later
+        ├── UnavailableError     a server is down, full or out of connections
+        ├── InterruptedStepError the connection or the statement was ended from outside
+        └── FencedError          another attempt of the same batch has taken over
+
+All of them survive pickling, so that they can cross process borders. None carries a row's values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+
+class SinewError(Exception):
+    """Root of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Rebuild from the instance's state, whatever the subclass's constructor takes."""
+        return _rebuild, (type(self), self.args, self.__dict__)
+
+
+def _rebuild(cls: type[SinewError], args: tuple[Any, ...], state: dict[str, Any]) -> SinewError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigurationError(SinewError):
+    """Something that a person declared is wrong; no retry can help."""
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a file; line and column count from 1."""
+
+    file: str
+    line: int = 1
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what, the value seen, what is allowed, what to do."""
+
+    location: Location | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.message}" if self.location else self.message
+
+
+class ProblemsError(ConfigurationError):
+    """A configuration error that lists all its problems at once."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SpecError(ProblemsError):
+    """A mapping is wrong; every problem carries file:line:column."""
+
+
+class PreflightError(ProblemsError):
+    """A database cannot serve the plan; every finding says its remedy."""
+
+
+class PlanChangedError(ConfigurationError):
+    """A task reads another mapping, SQL file or function than the run planned with."""
+
+
+class FatalError(SinewError):
+    """The same call would fail again: data, target or mapping must change first."""
+
+
+class GateFailedError(FatalError):
+    """A batch did not pass its contract and was kept out of the target."""
+
+
+class MismatchError(FatalError):
+    """Two sides that must agree do not."""
+
+
+class ConstraintError(FatalError):
+    """The target refused rows: a constraint, a trigger or row security."""
+
+
+class StatementError(FatalError):
+    """A statement failed for a reason that will repeat."""
+
+
+class RetriableError(SinewError):
+    """The same call may succeed later."""
+
+
+class UnavailableError(RetriableError):
+    """A server is down, starting, full or out of connections."""
+
+
+class InterruptedStepError(RetriableError):
+    """A connection broke, or a statement was cancelled or timed out."""
+
+
+class FencedError(RetriableError):
+    """Another attempt of the same batch has taken over; this one must leave no trace."""

@@ -1,0 +1,1 @@
+"""What a mapping file says: frozen models, the reader, the JSON Schema."""
