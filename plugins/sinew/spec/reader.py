@@ -1,0 +1,145 @@
+"""Mapping files to models. All problems of all files are told at once, each with its place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sinew.errors import Location, Problem, SpecError
+from sinew.spec.crosscheck import cross_check
+from sinew.spec.includes import attach_files, contract_files, include_root
+from sinew.spec.messages import findings_of
+from sinew.spec.models import Migration
+from sinew.spec.positions import Document, load_document
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A mapping, or why there is none."""
+
+    mapping: Migration | None
+    problems: tuple[Problem, ...]
+
+
+@dataclass(frozen=True)
+class ContractFile:
+    """A Soda contract as it was read: where it is, its text, and the text as plain values."""
+
+    path: Path
+    text: str
+    data: Any
+
+
+def read_mapping(path: str | Path, include: str | Path | None = None) -> Migration:
+    """Read one mapping file. ``include`` defaults to the include folder above it.
+
+    Raises SpecError with every problem.
+    """
+    return _mapping_or_raise(read_file(Path(path), include))
+
+
+def parse_mapping(
+    text: str, *, file: str = "<memory>", include: str | Path | None = None
+) -> Migration:
+    """Read a mapping from text; without ``include`` it can name no file. Raises SpecError."""
+    return _mapping_or_raise(read_text(text, file, Path(include) if include else None))
+
+
+def read_all(folder: str | Path, include: str | Path | None = None) -> dict[str, Migration]:
+    """Read every ``*.yaml`` of a folder, by name. Raises one SpecError for the problems of all."""
+    readings, problems = read_folder(Path(folder), include)
+    if problems:
+        raise SpecError(problems)
+    return {mapping.name: mapping for mapping in readings}
+
+
+def read_folder(
+    folder: Path, include: str | Path | None = None
+) -> tuple[list[Migration], list[Problem]]:
+    """The mappings of a folder that are right, sorted by file, and the problems of the others."""
+    if not folder.is_dir():
+        message = f"there is no folder {str(folder)!r}; needed: one with mapping files: make it"
+        return [], [Problem(Location(str(folder)), message)]
+    files = sorted(file for end in ("yaml", "yml") for file in folder.glob(f"[!.]*.{end}"))
+    readings = [read_file(file, include) for file in files]
+    mappings = [reading.mapping for reading in readings if reading.mapping is not None]
+    problems = [problem for reading in readings for problem in reading.problems]
+    return mappings, [*problems, *_same_names(mappings)]
+
+
+def read_file(path: Path, include: str | Path | None = None) -> Reading:
+    """Read one file; problems are returned, not raised."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        message = f"the file cannot be read: {reason}: check its name, its rights and its encoding"
+        return Reading(None, (Problem(Location(str(path)), message),))
+    return read_text(text, str(path), Path(include) if include else include_root(path))
+
+
+def read_text(text: str, file: str, include: Path | None) -> Reading:
+    """Read a mapping's text; problems are returned, not raised."""
+    document = load_document(text, file)
+    if not isinstance(document.data, dict):
+        return Reading(None, document.problems or (_no_map(document),))
+    try:
+        mapping = Migration.model_validate(document.data)
+    except ValidationError as error:
+        findings = findings_of(error.errors(include_url=False), document.positions)
+        problems = [finding.place(document.positions) for finding in findings]
+        return Reading(None, _in_order([*document.problems, *problems]))
+    mapping._positions = document.positions
+    found = [*cross_check(mapping), *attach_files(mapping, include)]
+    problems = [*document.problems, *(finding.place(document.positions) for finding in found)]
+    return Reading(None if problems else mapping, _in_order(problems))
+
+
+def read_contracts(
+    mapping: Migration, include: str | Path
+) -> tuple[dict[str, ContractFile], list[Problem]]:
+    """Entity to its contract, for the entities that have one, and the problems of their YAML."""
+    contracts: dict[str, ContractFile] = {}
+    problems: list[Problem] = []
+    for name, path in contract_files(mapping, Path(include)).items():
+        text = path.read_text(encoding="utf-8-sig")
+        document = load_document(text, str(path))
+        problems.extend(document.problems)
+        contracts[name] = ContractFile(path, text, document.data)
+    return contracts, problems
+
+
+def _mapping_or_raise(reading: Reading) -> Migration:
+    if reading.mapping is None:
+        raise SpecError(reading.problems)
+    return reading.mapping
+
+
+def _no_map(document: Document) -> Problem:
+    message = "a mapping file is a map that begins with `migration: <name>`: write one"
+    return Problem(document.positions.value(()), message)
+
+
+def _same_names(mappings: list[Migration]) -> list[Problem]:
+    seen: dict[str, Migration] = {}
+    problems = []
+    for mapping in mappings:
+        first = seen.setdefault(mapping.name, mapping)
+        if first is not mapping:
+            message = (
+                f"the migration {mapping.name!r} is already declared at "
+                f"{first.location('migration')}; a name may stand once: rename one of them"
+            )
+            problems.append(Problem(mapping.location("migration"), message))
+    return problems
+
+
+def _in_order(problems: list[Problem]) -> tuple[Problem, ...]:
+    def place(problem: Problem) -> tuple[int, int]:
+        where = problem.location
+        return (where.line, where.column) if where else (0, 0)
+
+    return tuple(sorted(dict.fromkeys(problems), key=place))
