@@ -10,12 +10,12 @@ from sinew.spec.columns import (
     RefColumn,
     ValueColumn,
 )
-from sinew.spec.models import (
+from sinew.spec.models import Migration
+from sinew.spec.parts import (
     BatchSize,
     BusinessCheck,
     Cohort,
     Entity,
-    Migration,
     Phase,
     Query,
     RejectedAmounts,

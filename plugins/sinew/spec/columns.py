@@ -80,7 +80,7 @@ class ColumnBase(Model):
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Source columns named outright, each once; an ``expr``'s own columns are not among them."""
+        """Source columns named outright, each once; those inside an ``expr`` are not among them."""
         return tuple(dict.fromkeys((*self._reads(), *self._concatenated())))
 
     def _reads(self) -> tuple[str, ...]:
@@ -98,9 +98,9 @@ class KeyColumn(ColumnBase):
 
     strategy: Literal["copy", "uuid", "identity"] = Field(
         alias="key",
-        description="`copy` takes the source's key column; `uuid` makes a UUID that depends on the "
-        "pipeline, the entity and the source key alone; `identity` takes the number that the target "
-        "gives.",
+        description="`copy` takes the source's key column; `uuid` makes a UUID that depends on "
+        "the pipeline, the entity and the source key alone; `identity` takes the number that the "
+        "target gives.",
         examples=["uuid"],
     )
     column: Text | None = Field(
@@ -200,8 +200,8 @@ class PythonColumn(ColumnBase):
     function: str = Field(
         alias="python",
         pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
-        description="`module:function` in include/mappings/python/; it gets a pandas DataFrame with "
-        "the columns of `from` and returns a Series of the same index.",
+        description="`module:function` in include/mappings/python/; it gets a pandas DataFrame "
+        "with the columns of `from` and returns a Series of the same index.",
         examples=["retail_scores:score"],
     )
     columns: Names = Field(

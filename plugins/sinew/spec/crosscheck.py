@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from sinew.spec import graph
 from sinew.spec.columns import KeyColumn, RefColumn
 from sinew.spec.findings import Finding, unknown
-from sinew.spec.models import BusinessCheck, Entity, Migration
+from sinew.spec.models import Migration
+from sinew.spec.parts import BusinessCheck, Entity
 
 
 def cross_check(mapping: Migration) -> list[Finding]:
@@ -35,15 +36,15 @@ def _phases(mapping: Migration) -> Iterator[Finding]:
         if i < last and phase.where is None:
             yield Finding(
                 ("phases", i),
-                f"the phase {phase.name!r} has no `where`, so it would take all rows and leave none "
-                "to the phases after it; only the last phase has none: add a `where`",
+                f"the phase {phase.name!r} has no `where`, so it would take all rows and leave "
+                "none to the phases after it; only the last phase has none: add a `where`",
             )
         if i == last and phase.where is not None:
             yield Finding(
                 ("phases", i, "where"),
-                f"the last phase, {phase.name!r}, has a `where`, so rows that no phase selects would "
-                "be left out; the last phase takes all that is left: remove its `where`, or add a "
-                "phase after it, such as {name: rest}",
+                f"the last phase, {phase.name!r}, has a `where`, so rows that no phase selects "
+                "would be left out; the last phase takes all that is left: remove its `where`, or "
+                "add a phase after it, such as {name: rest}",
             )
 
 
@@ -112,8 +113,8 @@ def _refs(mapping: Migration, entity: Entity) -> Iterator[Finding]:
         elif parent.keyless:
             yield Finding(
                 (*path, "ref"),
-                f"{parent.name!r} has no `key`, so nothing can refer to its rows; allowed: an entity "
-                f"with a key: give {parent.name!r} a `key`, or fill the column in another way",
+                f"{parent.name!r} has no `key`, so nothing can refer to its rows; allowed: an "
+                f"entity with a key: give {parent.name!r} a `key`, or fill the column in another way",
             )
         else:
             yield from _ref(entity, ref, parent)
@@ -124,9 +125,9 @@ def _ref(entity: Entity, ref: RefColumn, parent: Entity) -> Iterator[Finding]:
     if len(ref.by) != len(parent.source_key):
         yield Finding(
             (*path, "by"),
-            f"`by` has {len(ref.by)} columns ({', '.join(ref.by)}), but the key of {parent.name!r} "
-            f"has {len(parent.source_key)} ({', '.join(parent.source_key)}): list one source column "
-            "for each of them, in that order",
+            f"`by` has {len(ref.by)} columns ({', '.join(ref.by)}), but the key of "
+            f"{parent.name!r} has {len(parent.source_key)} ({', '.join(parent.source_key)}): list "
+            "one source column for each of them, in that order",
         )
     if ref.take is not None and ref.take not in parent.target_key:
         message = unknown("the target key column", ref.take, parent.target_key, "take one of these")
@@ -141,8 +142,8 @@ def _ref(entity: Entity, ref: RefColumn, parent: Entity) -> Iterator[Finding]:
     if parent is entity and ref.on_error != "null":
         yield Finding(
             path,
-            f"{entity.name!r} refers to itself, so this column is NULL until all rows are there, but "
-            f"it has `on_error: {ref.on_error}`; needed: `on_error: null` on a nullable column: "
+            f"{entity.name!r} refers to itself, so this column is NULL until all rows are there, "
+            f"but it has `on_error: {ref.on_error}`; needed: `on_error: null` on a nullable column: "
             "add it",
         )
 
@@ -156,7 +157,7 @@ def _cycles(mapping: Migration) -> Iterator[Finding]:
         yield Finding(
             ("entities", cycle[0].child, "columns", cycle[0].column),
             f"the references form a cycle that nothing breaks: {names}; no entity of it can be "
-            f"loaded first: add `on_error: null` to one of {columns} whose target column is nullable",
+            f"loaded first: add `on_error: null` to one of {columns}, on a nullable target column",
         )
 
 

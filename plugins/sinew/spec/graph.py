@@ -85,7 +85,7 @@ def _leading_to(name: str, reach: Mapping[str, frozenset[str]]) -> frozenset[str
 
 
 def shortest_path(start: str, goal: str, edges: Iterable[Edge]) -> tuple[Edge, ...] | None:
-    """Fewest references from ``start`` to ``goal``; () when they are one, None when there is no way."""
+    """Fewest references from ``start`` to ``goal``; () when they are one, None without a way."""
     edges = tuple(edges)
     came: dict[str, tuple[Edge, ...]] = {start: ()}
     todo = deque([start])

@@ -16,7 +16,7 @@ PYTHON_FOLDER = "mappings/python"
 
 
 def include_root(mapping_file: Path) -> Path:
-    """The folder named ``include`` above a mapping file; the file's own folder when there is none."""
+    """The folder named ``include`` above a mapping file, else the folder of the file."""
     above = mapping_file.absolute().parents
     return next((folder for folder in above if folder.name == "include"), above[0])
 
@@ -112,14 +112,17 @@ def _read(root: Path | None, folder: str, name: str, where: Where) -> tuple[str,
 def _unreadable(path: Path, folder: str, name: str, reason: str) -> str:
     there = sorted(file.name for file in path.parent.glob(f"*{path.suffix}"))
     allowed = f"; files there: {', '.join(there[:20])}" if there else ""
-    return f"the file include/{folder}/{name} cannot be read: {reason}{allowed}: name another, or write it"
+    file = f"include/{folder}/{name}"
+    return f"the file {file} cannot be read: {reason}{allowed}: name another, or write it"
 
 
 def _inside(
     root: Path | None, folder: str, name: str, where: Where
 ) -> tuple[Path | None, list[Finding]]:
     if root is None:
-        message = f"{name!r} is a file, but this mapping was read without an include folder: give one"
+        message = (
+            f"{name!r} is a file, but the mapping was read without an include folder: give one"
+        )
         return None, [Finding(where, message)]
     base = (root / folder).resolve()
     path = (base / name).resolve()

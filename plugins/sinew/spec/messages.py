@@ -10,7 +10,8 @@ from pydantic import BaseModel
 
 from sinew.spec.columns import COLUMN_CLASSES, KINDS
 from sinew.spec.findings import Finding, show, unknown
-from sinew.spec.models import NAME_PATTERN, Migration
+from sinew.spec.models import Migration
+from sinew.spec.parts import NAME_PATTERN
 from sinew.spec.positions import Path, Positions
 from sinew.spec.steps import TRANSFORMS, BadArgument, UnknownTransform
 
@@ -49,7 +50,7 @@ def findings_of(
 
 
 def _walk(base: Path, loc: Iterable[str | int], positions: Positions) -> tuple[Path, list[Any]]:
-    """The file's own path in ``loc``, and what is left of it: tags, arms of unions, missing keys."""
+    """The file's own path in ``loc``, and what is left: tags, arms of unions, missing keys."""
     path, left = base, []
     for part in loc:
         if (*path, part) in positions.values:

@@ -1,7 +1,7 @@
 """YAML to plain values, with the place of every key and value.
 
-Stricter than YAML 1.1, so that a file means what it looks like: only ``true`` and ``false`` are truth
-values, only plain decimal numbers are numbers, dates stay texts, keys are always texts, and
+Stricter than YAML 1.1, so that a file means what it looks like: only ``true`` and ``false`` are
+truth values, only plain decimal numbers are numbers, dates stay texts, keys are always texts, and
 a key that is written twice, a tag and a merge key (``<<``) are problems.
 """
 
@@ -89,7 +89,7 @@ def load_document(text: str, file: str) -> Document:
         what = f"the file is no YAML: {error}: save it as plain UTF-8 text"
         return Document(None, positions, (Problem(Location(file), what),))
     if node is None:
-        what = "the file is empty; a mapping begins with `migration: <name>`: write one, or delete it"
+        what = "the file is empty; a mapping begins with `migration: <name>`: write or delete it"
         return Document(None, positions, (Problem(Location(file), what),))
     builder = _Builder(positions)
     data = builder.build(node, ())
@@ -121,8 +121,8 @@ class _Builder:
         self.positions.values[path] = place = self._place(node)
         self._count += 1
         if any(node is other for other in self._open) or self._count > _MOST_NODES:
-            return self._problem(place, "an alias leads into itself or grows without end: write the "
-                                 "value out instead of repeating it by `*`")  # fmt: skip
+            message = "an alias leads into itself or grows without end: write the value out"
+            return self._problem(place, message)
         self._open.append(node)
         try:
             return self._value(node, path, place)
@@ -163,14 +163,16 @@ class _Builder:
         if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
             return str(node.value)
         what = "a merge key (<<)" if node.tag == _MERGE else "a key that is no text"
-        return self._problem(self._place(node), f"{what} is not allowed: write each key out")
+        self._problem(self._place(node), f"{what} is not allowed: write each key out")
+        return None
 
     def _place(self, node: yaml.Node) -> Location:
         mark = node.start_mark
         return Location(self.positions.file, mark.line + 1, mark.column + 1)
 
-    def _problem(self, place: Location, message: str) -> None:
+    def _problem(self, place: Location, message: str) -> Any:
         self.problems.append(Problem(place, message))
+        return None
 
 
 _SCALARS = frozenset({_STR, _NULL, _BOOL, _INT, _FLOAT})

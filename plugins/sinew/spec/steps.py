@@ -126,7 +126,7 @@ class ScaleFormat(_Argument):
 
 @dataclass(frozen=True)
 class Transform:
-    """One named transform: what it does, an example, its argument's type, whether it may stand bare."""
+    """One named transform; ``argument`` is its type, ``bare`` says that it may stand alone."""
 
     summary: str
     example: str
@@ -203,7 +203,7 @@ TRANSFORMS: dict[str, Transform] = {
         "{truncate: 40}",
         Annotated[StrictInt, Field(ge=0)],
     ),
-    "hash": Transform("Puts a digest in the place of the value.", "{hash: sha256}", Literal["sha256"]),
+    "hash": Transform("Puts a digest in its place.", "{hash: sha256}", Literal["sha256"]),
     "mask": Transform(
         "Hides all of the value, or all but its last n characters.",
         "{mask: keep_last 4}",
@@ -247,8 +247,8 @@ class Step(BaseModel):
 
 
 def _read_step(value: Any) -> Any:
-    if isinstance(value, Step) or (isinstance(value, dict) and set(value) == {"name", "argument"}):
-        return value
+    if isinstance(value, Step) or (isinstance(value, dict) and value.get("name") in TRANSFORMS):
+        return value  # made in Python, Step(name=..., argument=...): its maker is trusted
     name, argument, given = _name_and_argument(value)
     transform = TRANSFORMS.get(name)
     if transform is None:
