@@ -114,7 +114,7 @@ def _refs(mapping: Migration, entity: Entity) -> Iterator[Finding]:
             yield Finding(
                 (*path, "ref"),
                 f"{parent.name!r} has no `key`, so nothing can refer to its rows; allowed: an "
-                f"entity with a key: give {parent.name!r} a `key`, or fill the column in another way",
+                f"entity with a key: give {parent.name!r} a `key`, or fill the column otherwise",
             )
         else:
             yield from _ref(entity, ref, parent)
@@ -143,8 +143,8 @@ def _ref(entity: Entity, ref: RefColumn, parent: Entity) -> Iterator[Finding]:
         yield Finding(
             path,
             f"{entity.name!r} refers to itself, so this column is NULL until all rows are there, "
-            f"but it has `on_error: {ref.on_error}`; needed: `on_error: null` on a nullable column: "
-            "add it",
+            f"but it has `on_error: {ref.on_error}`; needed: `on_error: null` on a nullable "
+            "column: add it",
         )
 
 

@@ -13,14 +13,20 @@ from sinew.spec.positions import Path, Positions
 
 @dataclass(frozen=True)
 class Finding:
-    """One problem at ``path``; ``at_key`` points to the key instead of its value."""
+    """One problem at ``path``; ``at_key`` points to the key instead of its value.
+
+    ``unknown_key`` is a key in the map at ``path`` that should not be there.
+    """
 
     path: Path
     message: str
     at_key: bool = False
+    unknown_key: str | None = None
 
     def place(self, positions: Positions) -> Problem:
         """The same with file, line and column."""
+        if self.unknown_key is not None:
+            return Problem(positions.key((*self.path, self.unknown_key)), self.message)
         found = positions.key(self.path) if self.at_key else positions.value(self.path)
         return Problem(found, self.message)
 

@@ -45,7 +45,7 @@ def findings_of(
         else:
             yield from _finding(error, path, positions, model)
     for path, arms in branches.items():
-        wanted = " or ".join(dict.fromkeys(_EXPECTED[arm["type"]] for arm in arms))
+        wanted = ", ".join(dict.fromkeys(_EXPECTED[arm["type"]] for arm in arms))
         yield Finding(path, _wrong_type(wanted, arms[0]["input"]))
 
 
@@ -69,10 +69,11 @@ def _finding(error: Any, path: Path, positions: Positions, model: Any) -> Iterat
     elif kind == "extra_forbidden":
         allowed = _keys_at(model, loc[:-1])
         message = unknown("the key", str(loc[-1]), allowed, "correct its spelling or remove it")
-        yield Finding(path, message, at_key=True)
+        yield Finding(path[:-1], message, unknown_key=str(loc[-1]))
     elif kind == "missing":
         yield Finding(path, _missing(str(loc[-1]), model, loc[:-1]), at_key=True)
-    else:
+    elif not (kind == "too_short" and error["input"]):
+        # Otherwise its items were wrong one by one, and each is told.
         yield Finding(path, _message(error, cause), at_key="[key]" in loc)
 
 
@@ -97,7 +98,7 @@ def _message(error: Any, cause: Any) -> str:
 
 def _wrong_type(wanted: str, seen: Any) -> str:
     quote = wanted.startswith("a text") and isinstance(seen, bool | int | float)
-    remedy = "put it in quotes" if quote else f"write {wanted}"
+    remedy = "put it in quotes" if quote else "write one of these" if "," in wanted else "change it"
     return f"{show(seen)} is of the wrong type; allowed: {wanted}: {remedy}"
 
 

@@ -126,7 +126,7 @@ class Migration(Model):
         return tuple(dict.fromkeys(edge.parent for edge in kept if edge.child == entity))
 
     def cohort_path(self, entity: str) -> tuple[RefColumn, ...] | None:
-        """The fewest references from ``entity`` to the root; () for the root, None without a way."""
+        """The fewest references from ``entity`` to the root; () for the root, None if none."""
         if self.cohort is None:
             return None
         path = graph.shortest_path(entity, self.cohort.root, self.edges)

@@ -87,7 +87,7 @@ class Cohort(Model):
     """What the phases select."""
 
     root: StrictStr = Field(
-        description="Entity whose rows the phases' `where` selects; the others follow by reference.",
+        description="Entity whose rows the phases' `where` selects; others follow references.",
         examples=["customers"],
     )
 

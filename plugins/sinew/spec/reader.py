@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from sinew.errors import Location, Problem, SpecError
 from sinew.spec.crosscheck import cross_check
+from sinew.spec.findings import Finding
 from sinew.spec.includes import attach_files, contract_files, include_root
 from sinew.spec.messages import findings_of
 from sinew.spec.models import Migration
 from sinew.spec.positions import Document, load_document
+from sinew.spec.salvage import salvage
 
 
 @dataclass(frozen=True)
@@ -89,13 +91,31 @@ def read_text(text: str, file: str, include: Path | None) -> Reading:
     try:
         mapping = Migration.model_validate(document.data)
     except ValidationError as error:
-        findings = findings_of(error.errors(include_url=False), document.positions)
-        problems = [finding.place(document.positions) for finding in findings]
-        return Reading(None, _in_order([*document.problems, *problems]))
+        found = _all_findings(error, document, include)
+        return Reading(None, _placed(found, document))
     mapping._positions = document.positions
-    found = [*cross_check(mapping), *attach_files(mapping, include)]
-    problems = [*document.problems, *(finding.place(document.positions) for finding in found)]
-    return Reading(None if problems else mapping, _in_order(problems))
+    problems = _placed(_part_findings(mapping, include), document)
+    return Reading(None if problems else mapping, problems)
+
+
+def _part_findings(mapping: Migration, include: Path | None) -> list[Finding]:
+    return [*cross_check(mapping), *attach_files(mapping, include)]
+
+
+def _all_findings(
+    error: ValidationError, document: Document, include: Path | None
+) -> list[Finding]:
+    """What pydantic found, and what can still be checked in the parts that are right."""
+    found = list(findings_of(error.errors(include_url=False), document.positions))
+    saved = salvage(document.data, found)
+    if saved.mapping is None:
+        return found
+    return [*found, *filter(saved.trusts, _part_findings(saved.mapping, include))]
+
+
+def _placed(findings: list[Finding], document: Document) -> tuple[Problem, ...]:
+    problems = (finding.place(document.positions) for finding in findings)
+    return _in_order([*document.problems, *problems])
 
 
 def read_contracts(

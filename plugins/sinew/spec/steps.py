@@ -77,37 +77,41 @@ Letter = Annotated[StrictStr, Field(min_length=1, max_length=1)]
 class NumberFormat(_Argument):
     """How a number is written: its decimal sign and the sign between groups of digits."""
 
-    decimal: Letter = Field(default=".", description="sign before the decimals")
-    group: Letter | None = Field(default=None, description="sign between groups of three digits")
+    decimal: Letter = Field(default=".", description="Sign before the decimals.", examples=[","])
+    group: Letter | None = Field(
+        default=None, description="Sign between groups of digits.", examples=["."]
+    )
 
 
 class BoolFormat(_Argument):
     """The texts that mean true and those that mean false."""
 
-    true: LooseTexts = Field(description="texts that mean true")
-    false: LooseTexts = Field(description="texts that mean false")
+    true: LooseTexts = Field(description="Texts that mean true.", examples=[["Y", "1"]])
+    false: LooseTexts = Field(description="Texts that mean false.", examples=[["N", "0"]])
 
 
 class SplitFormat(_Argument):
     """A separator and the part to take."""
 
-    on: StrictStr = Field(min_length=1, description="separator")
+    on: StrictStr = Field(min_length=1, description="Separator.", examples=[","])
     part: Annotated[StrictInt, AfterValidator(_not_zero)] = Field(
-        description="which part, from 1; negative counts from the end"
+        description="Which part, from 1; negative counts from the end.", examples=[1]
     )
 
 
 class ReplaceFormat(_Argument):
     """A Postgres regular expression and what takes the place of every match."""
 
-    pattern: Text = Field(description="Postgres regular expression")
-    with_: StrictStr = Field(alias="with", description=r"text; \1 is the first group")
+    pattern: Text = Field(description="Postgres regular expression.", examples=["[^0-9]"])
+    with_: StrictStr = Field(
+        alias="with", description=r"Text; \1 is the first group.", examples=[""]
+    )
 
 
 class SourceColumn(_Argument):
     """A source column in the place of a text."""
 
-    column: Text = Field(description="source column")
+    column: Text = Field(description="Source column.", examples=["FIRST"])
 
 
 ConcatPart = Annotated[
@@ -121,7 +125,9 @@ ConcatPart = Annotated[
 class ScaleFormat(_Argument):
     """What the number is divided by."""
 
-    divide: Annotated[StrictInt | StrictFloat, Field(gt=0)] = Field(description="divisor")
+    divide: Annotated[StrictInt | StrictFloat, Field(gt=0)] = Field(
+        description="Divisor.", examples=[100]
+    )
 
 
 @dataclass(frozen=True)
