@@ -11,6 +11,7 @@
     │   ├── ConstraintError      the target refused rows
     │   └── StatementError       a statement failed for a reason that repeats
     └── RetriableError           the same call may succeed later
+        ├── InputLostError       what an earlier step left is gone or changed: the batch is read again
         ├── UnavailableError     a server is down, full or out of connections
         ├── InterruptedStepError the connection or the statement was ended from outside
         └── FencedError          another attempt of the same batch has taken over
@@ -121,3 +122,7 @@ class InterruptedStepError(RetriableError):
 
 class FencedError(RetriableError):
     """Another attempt of the same batch has taken over; this one must leave no trace."""
+
+
+class InputLostError(RetriableError):
+    """What an earlier step left is gone or changed, as after a crash; the batch is read again."""

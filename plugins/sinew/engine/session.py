@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psycopg
+from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from sinew.errors import (
@@ -143,3 +144,8 @@ def describe(error: psycopg.Error) -> str:
     if state[:2] in _SAFE_CLASSES and diag.message_primary:
         words.append(diag.message_primary)
     return ", ".join(words + objects)
+
+
+def drop_tables(conn: psycopg.Connection, *tables: sql.Identifier) -> None:
+    """Drop tables that may or may not exist."""
+    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.SQL(", ").join(tables)))

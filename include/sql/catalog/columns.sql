@@ -1,0 +1,16 @@
+-- The columns of one relation, in their order.
+-- Parameter: relation (oid). Result: name, type oid, type modifier, nullable, has_default, generated, identity,
+-- deterministic collation.
+SELECT
+    a.attname,
+    a.atttypid::bigint,
+    a.atttypmod,
+    NOT a.attnotnull,
+    a.atthasdef AND a.attgenerated = '',
+    a.attgenerated <> '',
+    a.attidentity::text,
+    coalesce(co.collisdeterministic, true)
+FROM pg_attribute AS a
+LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
+WHERE a.attrelid = %(relation)s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum;

@@ -1,0 +1,145 @@
+"""Half-open key ranges as SQL predicates, and which source rows belong to a phase."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.expressions import qualify
+from sinew.compile.facts import PgType
+from sinew.spec.columns import RefColumn
+from sinew.spec.models import Migration
+
+Key = tuple[str, ...]
+ALWAYS = sql.SQL("true")
+
+
+@dataclass(frozen=True)
+class Range:
+    """A batch's part of the key space: lower inclusive, upper exclusive, None for no bound.
+
+    ``kind`` is range, whole (a keyless relation) or null_keys (rows that no range can hold).
+    """
+
+    kind: str = "range"
+    lower: Key | None = None
+    upper: Key | None = None
+
+
+def key_column(value: sql.Composable, type_: PgType) -> sql.Composable:
+    """A key value in the order that both databases agree on: text by its bytes, whatever the collation."""
+    return sql.SQL('{} COLLATE "C"').format(value) if type_.category == "S" else value
+
+
+def within(columns: Sequence[sql.Composable], types: Sequence[PgType], range_: Range) -> sql.Composable:
+    """Predicate: the key lies in the range. Row comparison, so that a composite key's index serves."""
+    if range_.kind == "whole":
+        return ALWAYS
+    parts = [
+        _compared(columns, types, operator, bound)
+        for operator, bound in ((">=", range_.lower), ("<", range_.upper))
+        if bound is not None
+    ]
+    return sql.SQL(" AND ").join(parts) if parts else ALWAYS
+
+
+def _compared(
+    columns: Sequence[sql.Composable], types: Sequence[PgType], operator: str, bound: Key
+) -> sql.Composable:
+    left = [key_column(column, type_) for column, type_ in zip(columns, types, strict=True)]
+    right = [
+        sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        for value, type_ in zip(bound, types, strict=True)
+    ]
+    return sql.SQL("({}) {} ({})").format(
+        sql.SQL(", ").join(left), sql.SQL(operator), sql.SQL(", ").join(right)  # type: ignore[arg-type]
+    )
+
+
+def source_relation(migration: Migration, entity: str, alias: str) -> sql.Composable:
+    """FROM item for an entity's source: a table, a view, or the SELECT of an SQL file."""
+    relation = migration.entities[entity].source
+    if relation.table is None:
+        return sql.SQL("({}) AS {}").format(sql.SQL(relation.text), sql.Identifier(alias))  # type: ignore[arg-type]
+    name = sql.Identifier(migration.schema_of(entity), relation.table)
+    return sql.SQL("{} AS {}").format(name, sql.Identifier(alias))
+
+
+def key_given(plan: EntityPlan, alias: str) -> sql.Composable:
+    """Predicate: no part of the key is NULL."""
+    parts = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(alias, name)) for name in plan.entity.source_key]
+    return sql.SQL("({})").format(sql.SQL(" AND ").join(parts)) if parts else ALWAYS
+
+
+def source_predicate(plan: EntityPlan, phase: str, range_: Range, alias: str = "r") -> sql.Composable:
+    """Predicate over the source relation: the rows of one batch."""
+    keys = [sql.Identifier(alias, name) for name in plan.entity.source_key]
+    parts = [membership(plan, phase, alias)]
+    if range_.kind == "null_keys":
+        parts.append(sql.SQL("NOT {}").format(key_given(plan, alias)))
+    elif not plan.keyless:
+        parts.append(within([_travelling(plan, key) for key in keys], plan.key_types, range_))
+        if plan.key_nullable:
+            parts.append(key_given(plan, alias))
+    return sql.SQL(" AND ").join(parts)
+
+
+def _travelling(plan: EntityPlan, key: sql.Identifier) -> sql.Composable:
+    """A key column as it will lie in landing, so that bounds compare alike on both sides."""
+    name = key._obj[-1]
+    landed = next(column for column in plan.landed if column.name == name)
+    if not landed.travels_as_text:
+        return key
+    return sql.SQL("{}::{}").format(key, sql.SQL(landed.type.sql))  # type: ignore[arg-type]
+
+
+def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable:
+    """Predicate: the entity's own ``where`` holds, and the row follows its cohort root into this phase.
+
+    A predicate counts only when it IS TRUE, and the first phase that matches wins. The last phase has no
+    predicate: it is whatever no other phase accounts for, or rows whose predicate is NULL would fall between.
+    """
+    parts: list[sql.Composable] = []
+    if plan.entity.where:
+        parts.append(sql.SQL("({}) IS TRUE").format(_qualified(plan.entity.where, alias)))
+    path = plan.migration.cohort_path(plan.entity.name)
+    if path is not None and (wanted := _phase_predicate(plan.migration, phase, f"{alias}{len(path)}" if path else alias)):
+        parts.append(_follow(plan.migration, path, alias, wanted))
+    return sql.SQL(" AND ").join(parts) if parts else ALWAYS
+
+
+def _phase_predicate(migration: Migration, phase: str, alias: str) -> sql.Composable | None:
+    names = [item.name for item in migration.phases]
+    position = names.index(phase)
+    own = migration.phases[position].where
+    if own is None:
+        return None
+    earlier = [item.where for item in migration.phases[:position] if item.where]
+    parts = [sql.SQL("({}) IS TRUE").format(_qualified(own, alias))]
+    parts += [sql.SQL("({}) IS NOT TRUE").format(_qualified(where, alias)) for where in earlier]
+    return sql.SQL(" AND ").join(parts)
+
+
+def _follow(
+    migration: Migration, path: Sequence[RefColumn], alias: str, wanted: sql.Composable
+) -> sql.Composable:
+    """EXISTS, one inside the other, along the references from the entity to the cohort root."""
+    predicate = wanted
+    for depth in range(len(path), 0, -1):
+        ref = path[depth - 1]
+        child, parent = (alias if depth == 1 else f"{alias}{depth - 1}"), f"{alias}{depth}"
+        joined = sql.SQL(" AND ").join(
+            sql.SQL("{} = {}").format(sql.Identifier(parent, key), sql.Identifier(child, by))
+            for key, by in zip(migration.entities[ref.entity].source_key, ref.by, strict=True)
+        )
+        predicate = sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
+            source_relation(migration, ref.entity, parent), joined, predicate
+        )
+    return predicate
+
+
+def _qualified(text: str, alias: str) -> sql.Composable:
+    return sql.SQL(qualify(text, alias))  # type: ignore[arg-type]

@@ -1,0 +1,368 @@
+"""Statements of load and validate: staging to target and row ledger, and the proof that they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from sinew.compile.bounds import Range, within
+from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.table_sql import staging_table
+
+COMMA = sql.SQL(", ")
+AND = sql.SQL(" AND ")
+
+
+def ledger_range(plan: EntityPlan, range_: Range, alias: str = "w") -> sql.Composable:
+    """Predicate over the row ledger: its key lies in the batch's range."""
+    keys = [sql.Identifier(alias, f"k{i}") for i in range(1, len(plan.key_types) + 1)]
+    return within(keys, plan.key_types, range_)
+
+
+def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composable:
+    """Whether the row ledger holds any entry, of whatever state, in the range."""
+    return sql.SQL("SELECT EXISTS (SELECT FROM {} AS w WHERE {})").format(plan.ledger, ledger_range(plan, range_))
+
+
+# --- target
+
+
+def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """Plain INSERT of every staged row: for a range that is known to be empty."""
+    return sql.SQL("INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS s").format(
+        plan.target, _names(plan), _names(plan, "s"), staging_table(batch_id)
+    )
+
+
+def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """INSERT, or UPDATE of the row that has the same target key."""
+    others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
+    updates = COMMA.join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
+    action = sql.SQL("DO UPDATE SET {}").format(updates) if others else sql.SQL("DO NOTHING")
+    return sql.SQL("{} ON CONFLICT ({}) {}").format(
+        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), action
+    )
+
+
+def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """INSERT of rows whose target key is free; the keys that were inserted go to the temporary table sinew_new."""
+    returned = COMMA.join(
+        sql.SQL("t.{} AS {}").format(sql.Identifier(name), sql.Identifier(f"t{i}"))
+        for i, name in enumerate(plan.target_key, start=1)
+    )
+    return sql.SQL(
+        "WITH added AS ({} ON CONFLICT ({}) DO NOTHING RETURNING {}) INSERT INTO sinew_new SELECT * FROM added"
+    ).format(
+        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), returned
+    )
+
+
+def create_new_keys(plan: EntityPlan) -> sql.Composable:
+    """The temporary table of target keys that this load has inserted."""
+    columns = COMMA.join(
+        sql.SQL("{} {}").format(sql.Identifier(f"t{i}"), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        for i, type_ in enumerate(plan.target_key_types, start=1)
+    )
+    return sql.SQL("CREATE TEMPORARY TABLE sinew_new ({}) ON COMMIT DROP").format(columns)
+
+
+def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """Number of staged target keys that a row holds which this entity's ledger does not know."""
+    return sql.SQL(
+        "SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {same} WHERE NOT EXISTS "
+        "(SELECT FROM {ledger} AS w WHERE {own} AND w.state IN ('live', 'kept', 'rejected'))"
+    ).format(
+        staging=staging_table(batch_id),
+        target=plan.target,
+        same=AND.join(_equal("s", name, "t", name) for name in plan.target_key),
+        ledger=plan.ledger,
+        own=AND.join([*_staged_key(plan), *_staged_target_key(plan)]),
+    )
+
+
+def _staged_key(plan: EntityPlan) -> list[sql.Composable]:
+    return [_equal("w", f"k{i}", "s", f"sinew_k{i}") for i in range(1, len(plan.key_types) + 1)]
+
+
+def _staged_target_key(plan: EntityPlan) -> list[sql.Composable]:
+    return [_equal("w", f"t{i}", "s", name) for i, name in enumerate(plan.target_key, start=1)]
+
+
+# --- row ledger
+
+
+def insert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composable:
+    """One entry for every staged row; with ``keeping``, rows that the target had already are 'kept'."""
+    names, values = _ledger_row(plan, batch_id, keeping)
+    joined = sql.SQL("")
+    if keeping:
+        same = AND.join(
+            sql.SQL("n.{} = s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
+            for i, name in enumerate(plan.target_key, start=1)
+        )
+        joined = sql.SQL(" LEFT JOIN sinew_new AS n ON {}").format(same)
+    return sql.SQL("INSERT INTO {} AS w ({}) SELECT {} FROM {} AS s{}").format(
+        plan.ledger, names, values, staging_table(batch_id), joined
+    )
+
+
+def upsert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composable:
+    """The same, over entries that exist; a change's version is never lowered or cleared."""
+    changed = [f"t{i}" for i in range(1, len(plan.target_key) + 1)]
+    changed += [name for name, _ in plan.deferred_names()]
+    changed += ["state", "source_hash", "target_hash", "batch_id"]
+    return sql.SQL("{} ON CONFLICT ({}) DO UPDATE SET {}").format(
+        insert_ledger(plan, batch_id, keeping=keeping), _ledger_key(plan), _excluded(changed)
+    )
+
+
+def _ledger_row(plan: EntityPlan, batch_id: int, keeping: bool) -> tuple[sql.Composable, sql.Composable]:
+    state = sql.SQL("'live'")
+    if keeping:
+        state = sql.SQL("CASE WHEN n.t1 IS NULL THEN 'kept' ELSE 'live' END")
+    pairs: list[tuple[str, sql.Composable]] = [
+        *((f"k{i}", sql.Identifier("s", f"sinew_k{i}")) for i in range(1, len(plan.key_types) + 1)),
+        *((f"t{i}", sql.Identifier("s", name)) for i, name in enumerate(plan.target_key, start=1)),
+        *((name, sql.Identifier("s", f"sinew_{name}")) for name, _ in plan.deferred_names()),
+        ("state", state),
+        ("source_hash", sql.SQL("s.sinew_source_hash")),
+        ("target_hash", sql.SQL("s.sinew_target_hash")),
+        ("batch_id", sql.Literal(batch_id)),
+    ]
+    return COMMA.join(sql.Identifier(name) for name, _ in pairs), COMMA.join(value for _, value in pairs)
+
+
+def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """Entries for rejected rows. A row that is in the target keeps its last good version and its target key."""
+    names = plan.entity.source_key or ("sinew_hash", "sinew_ordinal")
+    keys = COMMA.join(
+        sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        for name, type_ in zip(names, plan.key_types, strict=True)
+    )
+    return sql.SQL(
+        "INSERT INTO {ledger} AS w ({key}, state, source_hash, batch_id) "
+        "SELECT {values}, 'rejected', j.source_hash, j.batch_id FROM sinew.reject AS j "
+        "WHERE j.batch_id = {batch} AND j.scope = 'row' AND j.rule <> 'null_key' "
+        "ON CONFLICT ({key}) DO UPDATE SET {updates}"
+    ).format(
+        ledger=plan.ledger,
+        key=_ledger_key(plan),
+        values=keys,
+        batch=sql.Literal(batch_id),
+        updates=_excluded(["state", "source_hash", "batch_id"]),
+    )
+
+
+def _ledger_key(plan: EntityPlan) -> sql.Composable:
+    return COMMA.join(sql.Identifier(f"k{i}") for i in range(1, len(plan.key_types) + 1))
+
+
+def _excluded(names: Sequence[str]) -> sql.Composable:
+    return COMMA.join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
+
+
+# --- rows of an earlier load of the same range
+
+
+def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composable:
+    """Delete target rows whose source row is now mapped to another target key."""
+    differs = sql.SQL(" OR ").join(
+        sql.SQL("w.{} IS DISTINCT FROM s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
+        for i, name in enumerate(plan.target_key, start=1)
+    )
+    return sql.SQL("DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live' AND {} AND ({})").format(
+        plan.target, plan.ledger, staging_table(batch_id), _ledger_target(plan), AND.join(_staged_key(plan)),
+        ledger_range(plan, range_), differs,
+    )
+
+
+def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+    """Delete target rows that an earlier load of this phase brought and that the source no longer has."""
+    return sql.SQL("DELETE FROM {} AS t USING {} AS w WHERE {} AND {}").format(
+        plan.target, plan.ledger, _ledger_target(plan), _vanished(plan, batch_id, phase, range_)
+    )
+
+
+def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+    """Leave a tombstone for each of them, which keeps its target key."""
+    return sql.SQL("UPDATE {} AS w SET state = 'deleted', batch_id = {} WHERE {}").format(
+        plan.ledger, sql.Literal(batch_id), _vanished(plan, batch_id, phase, range_)
+    )
+
+
+def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+    same_key = sql.SQL(" AND ").join(
+        sql.SQL("j.source_key ->> {} = w.{}::text").format(sql.Literal(name), sql.Identifier(f"k{i}"))
+        for i, name in enumerate(plan.entity.source_key or ("sinew_hash", "sinew_ordinal"), start=1)
+    )
+    return sql.SQL(
+        "{in_range} AND w.state IN ('live', 'rejected') "
+        "AND w.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
+        "AND phase = {phase}) "
+        "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
+        "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' AND {same_key})"
+    ).format(
+        in_range=ledger_range(plan, range_),
+        mapping=sql.Literal(plan.migration.name),
+        entity=sql.Literal(plan.entity.name),
+        phase=sql.Literal(phase),
+        staging=staging_table(batch_id),
+        staged=AND.join(_staged_key(plan)),
+        batch=sql.Literal(batch_id),
+        same_key=same_key,
+    )
+
+
+def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """Delete target rows that an earlier load of these very source rows brought."""
+    return sql.SQL("DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'").format(
+        plan.target, plan.ledger, staging_table(batch_id), _ledger_target(plan), AND.join(_staged_key(plan))
+    )
+
+
+def delete_plain_rows(plan: EntityPlan) -> sql.Composable:
+    """Delete every row of a target without a key, before all of them are loaded again."""
+    return sql.SQL("DELETE FROM {}").format(plan.target)
+
+
+def delete_ledger(plan: EntityPlan) -> sql.Composable:
+    """Forget every entry of a keyless entity, before all of them are made again."""
+    return sql.SQL("DELETE FROM {}").format(plan.ledger)
+
+
+# --- validate
+
+
+def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composable:
+    """This batch's live entries joined to their target rows.
+
+    Result: entries, rows found, sum of the ledger's hashes, sum of hashes computed from the target, rows that differ.
+    """
+    return sql.SQL(
+        "SELECT count(*), count(t.{first}), coalesce(sum(w.target_hash), 0), "
+        "coalesce(sum({hash}) FILTER (WHERE t.{first} IS NOT NULL), 0), "
+        "count(*) FILTER (WHERE t.{first} IS NULL OR w.target_hash IS DISTINCT FROM {hash}) "
+        "FROM {ledger} AS w LEFT JOIN {target} AS t ON {same} "
+        "WHERE w.batch_id = {batch} AND w.state = 'live' AND {in_range}"
+    ).format(
+        first=sql.Identifier(plan.target_key[0]),
+        hash=plan.target_hash("t"),
+        ledger=plan.ledger,
+        target=plan.target,
+        same=_ledger_target(plan),
+        batch=sql.Literal(batch_id),
+        in_range=ledger_range(plan, range_),
+    )
+
+
+def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """The same for a target without a key: ledger and target as multisets of hashes."""
+    return sql.SQL(
+        "WITH w AS (SELECT target_hash AS h, count(*) AS n FROM {ledger} "
+        "WHERE batch_id = {batch} AND state = 'live' GROUP BY 1), "
+        "t AS (SELECT {hash} AS h, count(*) AS n FROM {target} AS t GROUP BY 1) "
+        "SELECT coalesce(sum(w.n), 0)::bigint, coalesce(sum(t.n), 0)::bigint, coalesce(sum(w.h::numeric * w.n), 0), "
+        "coalesce(sum(t.h::numeric * t.n), 0), "
+        "coalesce(sum(abs(coalesce(w.n, 0) - coalesce(t.n, 0))), 0)::bigint FROM w FULL JOIN t ON t.h = w.h"
+    ).format(
+        ledger=plan.ledger, batch=sql.Literal(batch_id), hash=plan.target_hash("t"), target=plan.target
+    )
+
+
+def _ledger_target(plan: EntityPlan) -> sql.Composable:
+    return AND.join(_equal("t", name, "w", f"t{i}") for i, name in enumerate(plan.target_key, start=1))
+
+
+def _equal(left: str, left_name: str, right: str, right_name: str) -> sql.Composable:
+    return sql.SQL("{} = {}").format(sql.Identifier(left, left_name), sql.Identifier(right, right_name))
+
+
+def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composable:
+    prefix = [alias] if alias else []
+    return COMMA.join(sql.Identifier(*prefix, fact.name) for fact in plan.columns)
+
+
+# --- the second pass: references that point into a later batch
+
+
+def settle_reference(plan: EntityPlan, index: int, parent_ledger: sql.Composable, taken: int) -> sql.Composable:
+    """Fill one deferred reference wherever its parent has arrived, and follow with the row ledger's hash."""
+    ref = plan.deferred[index]
+    wanted = [f"d{index + 1}_{j}" for j in range(1, len(ref.by) + 1)]
+    matches = AND.join(
+        sql.SQL("p.{} = w.{}").format(sql.Identifier(f"k{j}"), sql.Identifier(name))
+        for j, name in enumerate(wanted, start=1)
+    )
+    keys = COMMA.join(sql.Identifier("w", f"k{i}") for i in range(1, len(plan.key_types) + 1))
+    targets = COMMA.join(sql.Identifier("w", f"t{i}") for i in range(1, len(plan.target_key) + 1))
+    same_target = AND.join(_equal("t", name, "todo", f"t{i}") for i, name in enumerate(plan.target_key, start=1))
+    same_entry = AND.join(_equal("w", f"k{i}", "done", f"k{i}") for i in range(1, len(plan.key_types) + 1))
+    key_names = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
+    return sql.SQL(
+        "WITH todo AS (SELECT {keys}, {targets}, p.{taken} AS parent FROM {ledger} AS w JOIN {parent} AS p ON {matches} "
+        "WHERE w.state = 'live' AND p.state IN ('live', 'kept')), "
+        "done AS (UPDATE {target} AS t SET {column} = todo.parent FROM todo WHERE {same_target} "
+        "RETURNING {todo_keys}, {hash} AS hash) "
+        "UPDATE {ledger} AS w SET target_hash = done.hash, {cleared} FROM done WHERE {same_entry}"
+    ).format(
+        keys=keys,
+        targets=targets,
+        taken=sql.Identifier(f"t{taken}"),
+        ledger=plan.ledger,
+        parent=parent_ledger,
+        matches=matches,
+        target=plan.target,
+        column=sql.Identifier(ref.name),
+        same_target=same_target,
+        todo_keys=COMMA.join(sql.Identifier("todo", name) for name in key_names),
+        hash=plan.target_hash("t"),
+        cleared=COMMA.join(sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in wanted),
+        same_entry=same_entry,
+    )
+
+
+def unsettled(plan: EntityPlan, index: int, parent_ledger: sql.Composable) -> sql.Composable:
+    """Tell of references that found no parent after the last phase: the value stays NULL, the row is loaded."""
+    ref = plan.deferred[index]
+    wanted = [f"d{index + 1}_{j}" for j in range(1, len(ref.by) + 1)]
+    matches = AND.join(
+        sql.SQL("p.{} = w.{}").format(sql.Identifier(f"k{j}"), sql.Identifier(name))
+        for j, name in enumerate(wanted, start=1)
+    )
+    pairs = COMMA.join(
+        sql.SQL("{}::text, w.{}::text").format(sql.Literal(name), sql.Identifier(f"k{i}"))
+        for i, name in enumerate(plan.entity.source_key or ("sinew_hash", "sinew_ordinal"), start=1)
+    )
+    given = AND.join(sql.SQL("w.{} IS NOT NULL").format(sql.Identifier(name)) for name in wanted)
+    shown = COMMA.join(sql.SQL("w.{}::text").format(sql.Identifier(name)) for name in wanted)
+    return sql.SQL(
+        "INSERT INTO sinew.reject (batch_id, mapping, entity, source_key, source_hash, scope, column_name, rule, "
+        "reason, value) SELECT w.batch_id, {mapping}, {entity}, jsonb_build_object({pairs}), w.source_hash, 'value', "
+        "{column}, CASE WHEN p.state = 'rejected' THEN 'parent_rejected' ELSE 'orphan' END, "
+        "CASE WHEN p.state = 'rejected' THEN {rejected} ELSE {absent} END, concat_ws(', ', {shown}) "
+        "FROM {ledger} AS w LEFT JOIN {parent} AS p ON {matches} WHERE w.state = 'live' AND {given}"
+    ).format(
+        mapping=sql.Literal(plan.migration.name),
+        entity=sql.Literal(plan.entity.name),
+        pairs=pairs,
+        column=sql.Literal(ref.name),
+        rejected=sql.Literal(f"its {ref.entity} row was rejected"),
+        absent=sql.Literal(f"there is no such row in {ref.entity}"),
+        shown=shown,
+        ledger=plan.ledger,
+        parent=parent_ledger,
+        matches=matches,
+        given=given,
+    )
+
+
+def forget_unsettled(plan: EntityPlan) -> sql.Composable:
+    """Forget what an earlier second pass told of this entity's deferred references."""
+    return sql.SQL(
+        "DELETE FROM sinew.reject WHERE mapping = {} AND entity = {} AND scope = 'value' AND column_name = ANY({})"
+    ).format(
+        sql.Literal(plan.migration.name),
+        sql.Literal(plan.entity.name),
+        sql.Literal([ref.name for ref in plan.deferred]),
+    )

@@ -1,0 +1,246 @@
+"""Audit what the plan needs of both databases: relations, columns, keys and the types of every expression."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from sinew.compile.bounds import membership, source_relation
+from sinew.compile.column_values import assigned_value, natural_values
+from sinew.compile.entity_plan import EntityFacts, EntityPlan, needed_columns
+from sinew.compile.facts import ColumnFact, PgType
+from sinew.compile.hashing import HashMode
+from sinew.engine import catalog
+from sinew.engine.session import describe
+from sinew.errors import PreflightError, Problem
+from sinew.spec.models import Entity, Migration
+
+
+@dataclass
+class Audit:
+    """Facts of every entity that could be audited, and all problems found on the way."""
+
+    migration: Migration
+    hash_mode: HashMode
+    plans: dict[str, EntityPlan] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def complain(self, message: str, *path: str | int) -> None:
+        """Add a problem at the place in the mapping that ``path`` leads to."""
+        self.problems.append(Problem(self.migration.location(*path), message))
+
+
+def audit(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> Audit:
+    """Audit all entities, parents first; raises PreflightError with every problem at once."""
+    found = Audit(migration, _hash_mode(source, home, migration))
+    for name in migration.entity_order:
+        _audit_entity(source, home, found, migration.entities[name])
+    if found.problems:
+        raise PreflightError(found.problems)
+    return found
+
+
+def _hash_mode(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> HashMode:
+    """The record hash is for two servers of one major version and one encoding."""
+    ours, theirs = catalog.server(home), catalog.server(source)
+    alike = ours.major == theirs.major and ours.encoding == theirs.encoding
+    return "fast" if alike and migration.hash == "auto" else "text"
+
+
+def _audit_entity(
+    source: psycopg.Connection, home: psycopg.Connection, found: Audit, entity: Entity
+) -> None:
+    before = len(found.problems)
+    read = _source_columns(source, found, entity)
+    written, unique = _target_columns(home, found, entity)
+    if len(found.problems) > before:
+        return
+    facts = EntityFacts(read, written, unique, found.hash_mode)
+    plan = EntityPlan(found.migration, entity, facts)
+    _check_predicates(source, found, plan)
+    plan = _with_natural_types(home, found, plan)
+    if len(found.problems) == before:
+        for fact in plan.columns:
+            _check_assignment(found, plan, fact)
+        found.plans[entity.name] = plan
+
+
+def _source_columns(source: psycopg.Connection, found: Audit, entity: Entity) -> tuple[ColumnFact, ...]:
+    facts = _relation_columns(source, found, entity)
+    names = {fact.name for fact in facts}
+    if facts:
+        for path, name in _named(entity):
+            if name not in names:
+                found.complain(_unknown(name, names, "source column", str(entity.source.table or entity.source.sql)), *path)
+    return facts
+
+
+def _relation_columns(source: psycopg.Connection, found: Audit, entity: Entity) -> tuple[ColumnFact, ...]:
+    path = ("entities", entity.name, "from")
+    if entity.source.table is None:
+        try:
+            with source.transaction():
+                return catalog.described(source, sql.SQL(entity.source.text))  # type: ignore[arg-type]
+        except psycopg.Error as error:
+            found.complain(f"the source refuses {entity.source.sql}: {describe(error)}; mend the SELECT", *path)
+            return ()
+    schema = found.migration.schema_of(entity.name)
+    relation = catalog.relation(source, schema, entity.source.table)
+    if relation is None:
+        found.complain(
+            f"the source has no table or view {schema}.{entity.source.table}; spell it as the catalog does", *path
+        )
+        return ()
+    if not _may(source, relation.oid, "SELECT"):
+        found.complain(_grant("SELECT", schema, entity.source.table, source), *path)
+    return catalog.columns(source, relation.oid)
+
+
+def _named(entity: Entity) -> list[tuple[tuple[str, ...], str]]:
+    """Every source column that the entity names, with the place where it does."""
+    base = ("entities", entity.name)
+    named = [((*base, "key"), name) for name in entity.source_key]
+    for column in entity.columns.values():
+        named += [((*base, "columns", column.name), name) for name in column.reads]
+    extra = needed_columns(entity) - {name for _, name in named}
+    by_expr = {
+        name: column.name for column in entity.columns.values() for name in extra if name in getattr(column, "sql", "")
+    }
+    return named + [((*base, "columns", by_expr.get(name, "")), name) for name in sorted(extra)]
+
+
+def _unknown(name: str, known: set[str], what: str, where: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5) or [
+        other for other in known if other.lower() == name.lower()
+    ]
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"unknown {what} {name!r} in {where}{hint} It has: {', '.join(sorted(known))}"
+
+
+def _target_columns(
+    home: psycopg.Connection, found: Audit, entity: Entity
+) -> tuple[tuple[ColumnFact, ...], tuple[tuple[str, ...], ...]]:
+    schema = found.migration.target.schema_name
+    path = ("entities", entity.name)
+    relation = catalog.relation(home, schema, entity.into)
+    if relation is None:
+        found.complain(f"the target has no table {schema}.{entity.into}: create it, or mend `into`", *path)
+        return (), ()
+    for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE"):
+        if not _may(home, relation.oid, privilege):
+            found.complain(_grant(privilege, schema, entity.into, home), *path)
+    facts = catalog.columns(home, relation.oid)
+    unique = tuple(index.columns for index in catalog.unique_indexes(home, relation.oid))
+    _check_target(found, entity, facts, unique)
+    return facts, unique
+
+
+def _check_target(
+    found: Audit, entity: Entity, facts: tuple[ColumnFact, ...], unique: tuple[tuple[str, ...], ...]
+) -> None:
+    base = ("entities", entity.name)
+    names = {fact.name for fact in facts}
+    for column in entity.columns:
+        if column not in names:
+            found.complain(_unknown(column, names, "target column", entity.into), *base, "columns", column)
+    for fact in facts:
+        if fact.generated and fact.name in entity.columns:
+            found.complain(f"{fact.name} is generated by the target: remove it", *base, "columns", fact.name)
+        needed = not fact.nullable and not fact.has_default and not fact.identity and not fact.generated
+        if needed and fact.name not in entity.columns:
+            found.complain(f"target column {fact.name} is NOT NULL without a default, but nothing fills it: map it", *base)
+    key = set(entity.target_key)
+    if key and not any(set(columns) == key for columns in unique):
+        found.complain(
+            f"target key ({', '.join(entity.target_key)}) has no unique index on {entity.into}: "
+            "name the columns of one in `target_key`, or add a primary key",
+            *base,
+        )
+
+
+def _may(conn: psycopg.Connection, oid: int, privilege: str) -> bool:
+    row = conn.execute(
+        "SELECT has_table_privilege(%(oid)s::oid, %(privilege)s) "
+        "AND has_schema_privilege(relnamespace, 'USAGE') FROM pg_class WHERE oid = %(oid)s::oid",
+        {"oid": oid, "privilege": privilege},
+    ).fetchone()
+    return row == (True,)
+
+
+def _grant(privilege: str, schema: str, table: str, conn: psycopg.Connection) -> str:
+    name = sql.Identifier(schema, table).as_string(None)
+    user = sql.Identifier(conn.info.user).as_string(None)
+    space = sql.Identifier(schema).as_string(None)
+    return f"a privilege is missing. Run: GRANT USAGE ON SCHEMA {space} TO {user}; GRANT {privilege} ON {name} TO {user}"
+
+
+def _check_predicates(source: psycopg.Connection, found: Audit, plan: EntityPlan) -> None:
+    """Let the source parse every phase's predicate for this entity."""
+    for position, phase in enumerate(found.migration.phases):
+        query = sql.SQL("SELECT 1 FROM {} WHERE {}").format(
+            source_relation(plan.migration, plan.entity.name, "r"), membership(plan, phase.name)
+        )
+        try:
+            with source.transaction():
+                catalog.described(source, query)
+        except psycopg.Error as error:
+            path = ("entities", plan.entity.name, "where") if plan.entity.where else ("phases", position)
+            found.complain(f"the source refuses the condition for {plan.entity.name}: {describe(error)}", *path)
+
+
+def _with_natural_types(home: psycopg.Connection, found: Audit, plan: EntityPlan) -> EntityPlan:
+    """Let the home database say the type of every value before it is assigned."""
+    natural: list[tuple[str, PgType]] = []
+    try:
+        values = natural_values(plan)
+    except ValueError as error:
+        found.complain(f"{error}", "entities", plan.entity.name)
+        return plan
+    for value in values:
+        query = sql.SQL("SELECT {} AS value FROM {}").format(value.expression.value, _typed_nothing(plan, found))
+        try:
+            with home.transaction():
+                natural.append((value.name, catalog.described(home, query)[0].type))
+        except psycopg.Error as error:
+            found.complain(
+                f"the value of {value.name} cannot be computed: {describe(error)}; mend its mapping",
+                "entities", plan.entity.name, "columns", value.name,
+            )
+    facts = EntityFacts(
+        plan.facts.source, plan.facts.target, plan.facts.target_unique, plan.facts.hash_mode, tuple(natural)
+    )
+    return plan.with_facts(facts)
+
+
+def _typed_nothing(plan: EntityPlan, found: Audit) -> sql.Composable:
+    """A FROM clause of one row of NULLs with the types that the transform will meet."""
+    landed = [(column.name, column.type) for column in plan.landed] + [("sinew_hash", PgType("bigint", "int8"))]
+    parts = [_nulls("l", landed)]
+    for i, ref in enumerate(plan.refs, start=1):
+        parent = found.plans.get(ref.entity)
+        keys = parent.target_key_types if parent else ()
+        targets = [(f"t{j}", type_) for j, type_ in enumerate(keys, start=1)]
+        parts.append(_nulls(f"p{i}", [("state", PgType("text", "text")), *targets]))
+    if plan.python_columns:
+        text = PgType("text", "text")
+        parts.append(_nulls("x", [(c.name, text) for c in plan.python_columns]))
+    return sql.SQL(" CROSS JOIN ").join(parts)
+
+
+def _nulls(alias: str, columns: list[tuple[str, PgType]]) -> sql.Composable:
+    values = sql.SQL(", ").join(
+        sql.SQL("NULL::{} AS {}").format(sql.SQL(type_.sql), sql.Identifier(name))  # type: ignore[arg-type]
+        for name, type_ in columns
+    )
+    return sql.SQL("(SELECT {}) AS {}").format(values, sql.Identifier(alias))
+
+
+def _check_assignment(found: Audit, plan: EntityPlan, fact: ColumnFact) -> None:
+    try:
+        assigned_value(plan, fact)
+    except ValueError as error:
+        found.complain(f"{fact.name}: {error}", "entities", plan.entity.name, "columns", fact.name)

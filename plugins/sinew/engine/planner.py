@@ -1,0 +1,313 @@
+"""Plan: audit, activate the mapping, and cut each phase into batches. Idempotent: what is done stays done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import psycopg
+
+from sinew.compile import plan_sql
+from sinew.compile.bounds import Range
+from sinew.compile.entity_plan import EntityPlan, entity_fingerprint
+from sinew.compile.table_sql import create_row_ledger
+from sinew.engine import catalog, ledger
+from sinew.engine.audit import Audit, audit
+from sinew.engine.extract import source_snapshot
+from sinew.engine.preflight import preflight
+from sinew.engine.session import connect, translated
+from sinew.engine.shadows import make_shadow
+from sinew.engine.steps import Context
+from sinew.errors import PreflightError, Problem
+from sinew.paths import statement
+from sinew.spec.columns import RefColumn
+from sinew.spec.models import Migration
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What planning found: the fingerprint, and for each entity the rows that the source holds now."""
+
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+def prepare(context: Context, *, dry_run: bool = False) -> PlanResult:
+    """Audit both databases and make this mapping the active one; writes nothing when ``dry_run``.
+
+    Raises PreflightError with all findings before a row moves.
+    """
+    migration = context.migration
+    doing = f"plan {migration.name}"
+    with (
+        connect(context.source, read_only=True, step="plan") as source,
+        connect(context.home, step="plan") as home,
+        translated(doing),
+    ):
+        notes = preflight(source, home, migration)
+        found = audit(source, home, migration)
+        _require_unique_keys(source, found)
+        if not dry_run:
+            ledger.upgrade(home)
+            _activate(source, home, found)
+    return PlanResult(migration.fingerprint(), tuple(notes))
+
+
+def _require_unique_keys(source: psycopg.Connection, found: Audit) -> None:
+    """A key that tells no rows apart would lose some: the index proves it, or a scan does."""
+    problems = []
+    for plan in found.plans.values():
+        if plan.keyless or _indexed_unique(source, plan):
+            continue
+        row = source.execute(plan_sql.repeated_keys(plan)).fetchone()
+        if row and row[0]:
+            problems.append(
+                Problem(
+                    plan.migration.location("entities", plan.entity.name, "key"),
+                    f"key ({', '.join(plan.entity.source_key)}) of {plan.entity.name} is not unique: {row[0]} keys have "
+                    "more than one row; add columns to the key, or leave `key` out to move whole rows as a multiset",
+                )
+            )
+    if problems:
+        raise PreflightError(problems)
+
+
+def _indexed_unique(source: psycopg.Connection, plan: EntityPlan) -> bool:
+    table = plan.entity.source.table
+    relation = catalog.relation(source, plan.migration.schema_of(plan.entity.name), table) if table else None
+    if relation is None:
+        return False
+    key = set(plan.entity.source_key)
+    return any(set(index.columns) <= key for index in catalog.unique_indexes(source, relation.oid))
+
+
+def _activate(source: psycopg.Connection, home: psycopg.Connection, found: Audit) -> None:
+    migration = found.migration
+    with home.transaction():
+        ledger.lock_mapping(home, migration.name)
+        fingerprint = ledger.activate(home, migration)
+        for name in migration.entity_order:
+            plan = found.plans[name]
+            own = entity_fingerprint(migration, plan.entity, plan.facts)
+            _make_row_ledger(home, plan)
+            _require_empty(home, plan)
+            ledger.save_facts(home, plan, own)
+            _adopt_batches(home, plan, fingerprint, own)
+            if migration.strategy == "big_bang" and not ledger.swapped(home, migration):
+                make_shadow(home, migration, plan.entity.into)
+            _find_duplicates(source, home, plan)
+        _plan_phases(home, migration)
+
+
+def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
+    have = catalog.relation(home, "sinew_rows", plan.ledger_name)
+    if have is None:
+        home.execute(create_row_ledger(plan))
+        return
+    known = {fact.name: fact.type.sql for fact in catalog.columns(home, have.oid)}
+    wanted = {f"k{i}": type_.sql for i, type_ in enumerate(plan.key_types, start=1)}
+    wanted |= {f"t{i}": type_.sql for i, type_ in enumerate(plan.target_key_types, start=1)}
+    wanted |= {name: type_.sql for name, type_ in plan.deferred_names()}
+    extra = {name for name in known if name[0] in "ktd" and name[1:2].isdigit()} - set(wanted)
+    differs = extra or any(known.get(name) != type_ for name, type_ in wanted.items())
+    if differs and _has_rows(home, plan):
+        location = plan.migration.location("entities", plan.entity.name)
+        raise PreflightError(
+            [
+                Problem(
+                    location,
+                    f"the row ledger sinew_rows.{plan.ledger_name} was keyed otherwise and holds rows: keep the key as "
+                    "it was, or take the entity out of the target and drop that table, then plan again",
+                )
+            ]
+        )
+    if differs:
+        home.execute(psycopg.sql.SQL("DROP TABLE {}").format(plan.ledger))
+        home.execute(create_row_ledger(plan))
+
+
+def _has_rows(home: psycopg.Connection, plan: EntityPlan) -> bool:
+    query = psycopg.sql.SQL("SELECT EXISTS (SELECT FROM {})").format(plan.ledger)
+    return home.execute(query).fetchone() == (True,)
+
+
+def _require_empty(home: psycopg.Connection, plan: EntityPlan) -> None:
+    """``existing: fail``: a target that holds rows which no entity of this migration brought stops the plan."""
+    migration = plan.migration
+    if migration.existing_of(plan.entity.name) != "fail" or migration.strategy == "big_bang":
+        return
+    sharing = [e for e in migration.entities.values() if e.into == plan.entity.into]
+    for entity in sharing:
+        table = catalog.relation(home, "sinew_rows", f"{migration.name}__{entity.name}")
+        name = psycopg.sql.Identifier("sinew_rows", f"{migration.name}__{entity.name}")
+        query = psycopg.sql.SQL("SELECT EXISTS (SELECT FROM {})").format(name)
+        if table is not None and home.execute(query).fetchone() == (True,):
+            return
+    query = psycopg.sql.SQL("SELECT EXISTS (SELECT FROM {})").format(plan.target)
+    if home.execute(query).fetchone() == (True,):
+        location = migration.location("entities", plan.entity.name)
+        raise PreflightError(
+            [
+                Problem(
+                    location,
+                    f"target table {plan.target_schema}.{plan.entity.into} already holds rows: empty it, or say "
+                    "`existing: update` (overwrite rows with the same key) or `existing: keep` (leave them)",
+                )
+            ]
+        )
+
+
+def _adopt_batches(home: psycopg.Connection, plan: EntityPlan, fingerprint: str, own: str) -> None:
+    """Batches of an unchanged entity go on under the new plan; those of a changed one are stale."""
+    key = (plan.migration.name, plan.entity.name)
+    home.execute(
+        "UPDATE sinew.batch SET fingerprint = %s WHERE mapping = %s AND entity = %s AND entity_fingerprint = %s",
+        (fingerprint, *key, own),
+    )
+    home.execute(
+        "UPDATE sinew.batch SET state = 'stale', updated_at = now() "
+        "WHERE mapping = %s AND entity = %s AND entity_fingerprint <> %s",
+        (*key, own),
+    )
+
+
+def _plan_phases(home: psycopg.Connection, migration: Migration) -> None:
+    home.cursor().executemany(
+        "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "
+        "ON CONFLICT (mapping, name) DO UPDATE SET position = excluded.position",
+        [(migration.name, phase.name, position) for position, phase in enumerate(migration.phases)],
+    )
+
+
+def _find_duplicates(source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan) -> None:
+    """Note rows that lose a unique value of the target, over the whole source: or the order of batches would decide."""
+    home.execute(
+        "DELETE FROM sinew.duplicate WHERE mapping = %s AND entity = %s", (plan.migration.name, plan.entity.name)
+    )
+    for unique in plan.facts.target_unique:
+        if not _scannable(plan, unique):
+            continue
+        names = _scanned_names(plan, unique)
+        home.execute(plan_sql.create_unique_scan(plan, names))
+        with (
+            source.cursor().copy(plan_sql.copy_unique_out(plan, names)) as outgoing,
+            home.cursor().copy("COPY sinew_scan FROM STDIN (FORMAT BINARY)") as incoming,
+        ):
+            for chunk in outgoing:
+                incoming.write(chunk)
+        home.execute(plan_sql.insert_duplicates(plan, unique))
+        home.execute("DROP TABLE sinew_scan")
+
+
+def _scannable(plan: EntityPlan, unique: tuple[str, ...]) -> bool:
+    columns = [plan.entity.columns.get(name) for name in unique]
+    plain = all(c is not None and c.kind in ("from", "expr", "value") for c in columns)
+    return plain and not plan.keyless and set(unique) != set(plan.target_key)
+
+
+def _scanned_names(plan: EntityPlan, unique: tuple[str, ...]) -> list[str]:
+    from sinew.compile.expressions import columns_of
+
+    names = set(plan.entity.source_key)
+    for name in unique:
+        column = plan.entity.columns[name]
+        names |= set(column.reads) | (columns_of(column.sql) if column.kind == "expr" else set())  # type: ignore[attr-defined]
+    return [column.name for column in plan.landed if column.name in names]
+
+
+# --- one phase
+
+
+def plan_phase(context: Context, phase: str, batch_rows: int | None = None) -> dict[str, list[int]]:
+    """Batches of one phase that are still to be done, by entity, parents first; makes the missing ones."""
+    migration = context.migration
+    with (
+        connect(context.source, read_only=True, step="plan") as source,
+        connect(context.home, step="plan") as home,
+        translated(f"plan {migration.name} phase {phase}"),
+    ):
+        ledger.require_active(home, migration)
+        with home.transaction(), source_snapshot(source):
+            ledger.lock_mapping(home, migration.name)
+            home.execute(
+                "UPDATE sinew.phase SET state = 'running', started_at = coalesce(started_at, now()), "
+                "completed_at = NULL WHERE mapping = %s AND name = %s",
+                (migration.name, phase),
+            )
+            for name in migration.entity_order:
+                found = ledger.planned(home, migration, name)
+                if _takes_part(migration, name, phase):
+                    _make_batches(source, home, found, phase, batch_rows or migration.batch.rows)
+            _reopen_children(home, migration, phase)
+            return {name: _pending(home, migration.name, name, phase) for name in migration.entity_order}
+
+
+def _takes_part(migration: Migration, entity: str, phase: str) -> bool:
+    """Entities that do not reach the cohort's root go whole, in the first phase."""
+    return migration.cohort_path(entity) is not None or phase == migration.phases[0].name
+
+
+def _make_batches(
+    source: psycopg.Connection, home: psycopg.Connection, found: ledger.Planned, phase: str, rows: int
+) -> None:
+    plan = found.plan
+    have = home.execute(
+        "SELECT EXISTS (SELECT FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s AND state <> 'stale')",
+        (plan.migration.name, plan.entity.name, phase),
+    ).fetchone()
+    if have == (True,):
+        return
+    for range_ in _ranges(source, plan, phase, rows):
+        home.execute(
+            "INSERT INTO sinew.batch (mapping, fingerprint, entity, entity_fingerprint, phase, kind, lower, upper) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            (
+                plan.migration.name, plan.migration.fingerprint(), plan.entity.name, found.fingerprint, phase,
+                range_.kind, _json(range_.lower), _json(range_.upper),
+            ),
+        )
+
+
+def _json(bound: tuple[str, ...] | None) -> str | None:
+    return json.dumps(bound) if bound is not None else None
+
+
+def _ranges(source: psycopg.Connection, plan: EntityPlan, phase: str, rows: int) -> Iterator[Range]:
+    """Half-open ranges that cover every key there is or will be: the first and the last have no outer bound."""
+    total, without_key = source.execute(plan_sql.count_rows(plan, phase)).fetchone() or (0, 0)
+    if plan.keyless:
+        yield Range("whole")
+        return
+    bounds: list[tuple[str, ...] | None] = [None]
+    if total > rows:
+        bounds += source.execute(plan_sql.range_bounds(plan, phase, rows)).fetchall()
+    for lower, upper in zip(bounds, [*bounds[1:], None], strict=True):
+        yield Range("range", lower, upper)
+    if without_key:
+        yield Range("null_keys")
+
+
+def _reopen_children(home: psycopg.Connection, migration: Migration, phase: str) -> None:
+    """Children rejected for want of a parent are done again when a batch of that parent is."""
+    for name in migration.entity_order:
+        parents = [c.entity for c in migration.entities[name].columns.values() if isinstance(c, RefColumn)]
+        home.execute(
+            statement("batch/reopen_children"),
+            {
+                "mapping": migration.name,
+                "entity": name,
+                "phase": phase,
+                "first_phase": migration.phases[0].name,
+                "parents": [parent for parent in parents if parent != name],
+            },
+        )
+
+
+def _pending(home: psycopg.Connection, mapping: str, entity: str, phase: str) -> list[int]:
+    rows = home.execute(
+        "SELECT id FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s "
+        "AND state NOT IN ('validated', 'stale') ORDER BY id",
+        (mapping, entity, phase),
+    ).fetchall()
+    return [row[0] for row in rows]

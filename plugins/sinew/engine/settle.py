@@ -1,0 +1,45 @@
+"""The second pass of a phase: references that could not be filled while their batches were loaded."""
+
+from __future__ import annotations
+
+import psycopg
+
+from sinew.compile.entity_plan import EntityPlan, ledger_of
+from sinew.compile.load_sql import forget_unsettled, settle_reference, unsettled
+from sinew.engine import ledger
+from sinew.engine.session import connect, translated
+from sinew.engine.steps import Context
+
+
+def settle(context: Context, phase: str) -> dict[str, int]:
+    """Fill deferred references whose parents have arrived; after the last phase tell of those without one.
+
+    Returns the number of values filled, by entity.column. Each entity is one transaction with its row ledger.
+    """
+    migration = context.migration
+    filled: dict[str, int] = {}
+    with connect(context.home, step="settle") as home, translated(f"settle {migration.name} phase {phase}"):
+        ledger.require_active(home, migration)
+        last = phase == migration.phases[-1].name
+        for name in migration.entity_order:
+            plan = ledger.planned(home, migration, name).plan
+            if plan.deferred:
+                filled |= _settle_entity(home, plan, last)
+    return filled
+
+
+def _settle_entity(home: psycopg.Connection, plan: EntityPlan, last: bool) -> dict[str, int]:
+    filled = {}
+    with home.transaction():
+        if last:
+            home.execute(forget_unsettled(plan))
+        for index, ref in enumerate(plan.deferred):
+            parent = plan.migration.entities[ref.entity]
+            taken = parent.target_key.index(ref.take or parent.target_key[0]) + 1
+            ledger_ = ledger_of(plan.migration, ref.entity)
+            filled[f"{plan.entity.name}.{ref.name}"] = home.execute(
+                settle_reference(plan, index, ledger_, taken)
+            ).rowcount
+            if last:
+                home.execute(unsettled(plan, index, ledger_))
+    return filled

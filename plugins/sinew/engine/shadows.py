@@ -1,0 +1,112 @@
+"""Big bang: shadow tables that are loaded instead of the live ones, and the swap of all of them at once."""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from sinew.engine import catalog
+from sinew.errors import PreflightError, Problem
+from sinew.paths import statement
+from sinew.spec.models import Migration
+
+SHADOW = "sinew_shadow"
+OLD = "sinew_old"
+
+
+def make_shadow(home: psycopg.Connection, migration: Migration, table: str) -> None:
+    """Make an empty copy of a live table's shape in the shadow schema, unless it is there already."""
+    home.execute("CREATE SCHEMA IF NOT EXISTS sinew_shadow")
+    if catalog.relation(home, SHADOW, table) is not None:
+        return
+    refuse_unswappable(home, migration, table)
+    names = {"shadow": sql.Identifier(SHADOW, table), "live": sql.Identifier(migration.target.schema_name, table)}
+    home.execute(sql.SQL("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)").format(**names))
+
+
+def refuse_unswappable(home: psycopg.Connection, migration: Migration, table: str) -> None:
+    """Refuse what renaming would leave attached to the old table: views, policies, rules, partitions, outside keys."""
+    rows = home.execute(
+        statement("catalog/swap_obstacles"),
+        {"schema": migration.target.schema_name, "relation": table, "moved": _tables(migration)},
+    ).fetchall()
+    if rows:
+        location = migration.location("strategy")
+        raise PreflightError(
+            [
+                Problem(
+                    location,
+                    f"big_bang cannot swap {migration.target.schema_name}.{table}: {what} {name} would stay with the old "
+                    "table; drop it and make it again after the swap, or use `strategy: trickle`",
+                )
+                for what, name in rows
+            ]
+        )
+
+
+def _tables(migration: Migration) -> list[str]:
+    return sorted({entity.into for entity in migration.entities.values()})
+
+
+def swap(home: psycopg.Connection, migration: Migration) -> list[str]:
+    """Exchange all live tables with their shadows in one transaction; the old ones stay in schema sinew_old.
+
+    Foreign keys, grants, triggers, publications, ownership and sequences follow. Returns the tables swapped.
+    """
+    tables = _tables(migration)
+    schema = migration.target.schema_name
+    with home.transaction():
+        home.execute("CREATE SCHEMA IF NOT EXISTS sinew_old")
+        # One lock order for every swap, taken before anything is looked at.
+        for table in tables:
+            home.execute(
+                sql.SQL("LOCK TABLE {}, {} IN ACCESS EXCLUSIVE MODE").format(
+                    sql.Identifier(schema, table), sql.Identifier(SHADOW, table)
+                )
+            )
+            refuse_unswappable(home, migration, table)
+        carried = [row[0] for table in tables for row in _carried(home, schema, table)]
+        for table in tables:
+            _exchange(home, schema, table)
+        for text in carried:
+            home.execute(text)
+        for table in tables:
+            _advance_sequences(home, schema, table)
+        home.execute(
+            "UPDATE sinew.mapping SET swapped_at = now() WHERE name = %s AND active", (migration.name,)
+        )
+    return tables
+
+
+def _carried(home: psycopg.Connection, schema: str, table: str) -> list[tuple[str]]:
+    """Statements, made by the server, that give the new table what LIKE does not copy."""
+    return home.execute(statement("catalog/swap_carry"), {"schema": schema, "relation": table}).fetchall()
+
+
+def _exchange(home: psycopg.Connection, schema: str, table: str) -> None:
+    live, shadow, old = sql.Identifier(schema, table), sql.Identifier(SHADOW, table), sql.Identifier(OLD, table)
+    home.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(old))
+    # Foreign keys between live tables would follow the old ones and hold their parents' rows.
+    for (name,) in home.execute(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f'", (live.as_string(None),)
+    ).fetchall():
+        home.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(live, sql.Identifier(name)))
+    home.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(live, sql.Identifier(OLD)))
+    home.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(shadow, sql.Identifier(schema)))
+
+
+def _advance_sequences(home: psycopg.Connection, schema: str, table: str) -> None:
+    """Set each owned sequence past the highest value in the table."""
+    relation = catalog.relation(home, schema, table)
+    assert relation is not None
+    name = sql.Identifier(schema, table)
+    for fact in catalog.columns(home, relation.oid):
+        row = home.execute(
+            "SELECT pg_get_serial_sequence(%s, %s)", (name.as_string(None), fact.name)
+        ).fetchone()
+        if row and row[0]:
+            home.execute(
+                sql.SQL("SELECT setval({}::regclass, max({column}), true) FROM {table} HAVING max({column}) IS NOT NULL").format(
+                    sql.Literal(row[0]), column=sql.Identifier(fact.name), table=name
+                )
+            )

@@ -1,0 +1,55 @@
+"""Validate: the batch's rows in the target are, row by row, those that were staged; then the tables go."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import psycopg
+
+from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.load_sql import plain_target_evidence, target_evidence
+from sinew.compile.table_sql import landing_table, python_table, staging_table
+from sinew.engine.batch import Batch, advance, set_state
+from sinew.engine.session import drop_tables, translated
+from sinew.errors import MismatchError
+
+
+def validate(home: psycopg.Connection, plan: EntityPlan, batch: Batch, *, keep_tables: bool = False) -> None:
+    """Join the batch's ledger entries to the target; a difference makes the batch 'mismatched'."""
+    began = monotonic()
+    with translated(f"validate {batch.title}"):
+        home.execute("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        try:
+            problem, total = _compare(home, plan, batch)
+            if problem:
+                set_state(home, batch, "mismatched")
+            else:
+                if not keep_tables:
+                    drop_tables(home, landing_table(batch.id), staging_table(batch.id), python_table(batch.id))
+                advance(home, batch, "validated", "validate", monotonic() - began, target_hash=total)
+            home.commit()
+        except BaseException:
+            if not home.closed:
+                home.rollback()
+            raise
+    if problem:
+        raise MismatchError(f"validate {batch.title}: {problem}; run the migration again to load the batch anew")
+
+
+def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[str, int]:
+    if plan.target_key:
+        query = target_evidence(plan, batch.id, batch.range)
+    else:
+        query = plain_target_evidence(plan, batch.id)
+    entries, found, wanted, total, differing = home.execute(query).fetchone() or (0, 0, 0, 0, 0)
+    counted = home.execute(
+        "SELECT loaded_rows, kept_rows FROM sinew.batch WHERE id = %s", (batch.id,)
+    ).fetchone() or (0, 0)
+    loaded, kept = counted[0] or 0, counted[1] or 0
+    if entries != loaded or loaded + kept != batch.staged_rows:
+        return f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {entries} are in the row ledger", 0
+    if differing or found != entries or total != wanted:
+        return f"{differing} of {entries} rows are missing from the target or differ there", 0
+    if not kept and total != batch.staging_hash:
+        return "the target's hash is not the staging's", 0
+    return "", total
