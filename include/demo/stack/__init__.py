@@ -1,0 +1,1 @@
+"""The local stack: PostgreSQL and Airflow on this machine alone."""
