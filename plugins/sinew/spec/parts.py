@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     PrivateAttr,
     StrictBool,
     StrictInt,
@@ -16,6 +16,8 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from sinew.spec.columns import Column, KeyColumn, Model, Names, RefColumn
 from sinew.spec.steps import Text
@@ -117,10 +119,6 @@ class BatchSize(Model):
     )
 
 
-def _table_form(value: Any) -> Any:
-    return {"table": value} if isinstance(value, str) else value
-
-
 class Relation(Model):
     """What an entity reads: a table or view, or a SELECT in a file under include/sql/."""
 
@@ -140,6 +138,19 @@ class Relation(Model):
         description="File under include/sql/ with one SELECT.",
         examples=["retail/open_orders.sql"],
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"table": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """A table's name stands for the whole map."""
+        full = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string", "minLength": 1}, full]}
 
     @model_validator(mode="after")
     def _one_form(self) -> Relation:
@@ -163,7 +174,7 @@ class Entity(Model):
 
     _name: str = PrivateAttr(default="")
 
-    source: Annotated[Relation, BeforeValidator(_table_form)] = Field(
+    source: Relation = Field(
         alias="from", description="Table, view or SQL file that is read.", examples=["CUST_MASTER"]
     )
     into_table: Text | None = Field(
@@ -286,12 +297,15 @@ class RejectedAmounts(Model):
     )
 
 
+_QUERY = {"sql": "SELECT customer, sum(amount) AS spent FROM lines GROUP BY customer"}
+
+
 class BusinessCheck(Model):
     """A question asked of both databases, compared key by key."""
 
     name: Text = Field(description="What is compared.", examples=["value of every customer"])
-    source: Query = Field(description="The question in the source's words.")
-    target: Query = Field(description="The question in the target's words.")
+    source: Query = Field(description="The question in the source's words.", examples=[_QUERY])
+    target: Query = Field(description="The question in the target's words.", examples=[_QUERY])
     key: KeyNames = Field(
         description="Columns present in both results; every other common column is compared.",
         examples=[["customer"]],
@@ -303,7 +317,9 @@ class BusinessCheck(Model):
         examples=["customers"],
     )
     rejected: RejectedAmounts | None = Field(
-        default=None, description="What rejected rows take from the source's answer."
+        default=None,
+        description="What rejected rows take from the source's answer.",
+        examples=[{"entity": "lines", "key": {"customer": "c"}, "value": {"spent": "amount"}}],
     )
     tolerance: Annotated[Decimal, Field(ge=0)] = Field(
         default=Decimal(0), description="Difference that still counts as equal.", examples=[0.01]

@@ -18,7 +18,7 @@ from sinew.errors import Location, Problem
 Path = tuple[str | int, ...]
 
 # An alias can stand for a tree of aliases; no mapping is near this size.
-_MOST_NODES = 200_000
+_MOST_NODES = 100_000
 
 # Under these keys a scalar means the very characters that were written: `{map: {A: 01}}`.
 _VERBATIM_STEPS = frozenset({"map", "nullif", "to_bool", "concat"})

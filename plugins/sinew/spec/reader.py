@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from sinew.errors import Location, Problem, SpecError
@@ -77,9 +78,7 @@ def read_file(path: Path, include: str | Path | None = None) -> Reading:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
-        message = f"the file cannot be read: {reason}: check its name, its rights and its encoding"
-        return Reading(None, (Problem(Location(str(path)), message),))
+        return Reading(None, (_unreadable(path, error),))
     return read_text(text, str(path), Path(include) if include else include_root(path))
 
 
@@ -125,10 +124,16 @@ def read_contracts(
     contracts: dict[str, ContractFile] = {}
     problems: list[Problem] = []
     for name, path in contract_files(mapping, Path(include)).items():
-        text = path.read_text(encoding="utf-8-sig")
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(_unreadable(path, error))
+            continue
         document = load_document(text, str(path))
         problems.extend(document.problems)
-        contracts[name] = ContractFile(path, text, document.data)
+        if not document.problems:
+            # Its own checks decide what its values mean, so it is read as any YAML.
+            contracts[name] = ContractFile(path, text, yaml.safe_load(text))
     return contracts, problems
 
 
@@ -136,6 +141,12 @@ def _mapping_or_raise(reading: Reading) -> Migration:
     if reading.mapping is None:
         raise SpecError(reading.problems)
     return reading.mapping
+
+
+def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> Problem:
+    reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+    message = f"the file cannot be read: {reason}: check its name, its rights and its encoding"
+    return Problem(Location(str(path)), message)
 
 
 def _no_map(document: Document) -> Problem:

@@ -22,6 +22,7 @@ from pydantic import (
     Tag,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import core_schema
@@ -69,7 +70,11 @@ class _Argument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
-LooseText = Annotated[StrictStr, BeforeValidator(_as_text)]
+LooseText = Annotated[
+    StrictStr,
+    BeforeValidator(_as_text),
+    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+]
 LooseTexts = Annotated[tuple[LooseText, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
 Letter = Annotated[StrictStr, Field(min_length=1, max_length=1)]
 
