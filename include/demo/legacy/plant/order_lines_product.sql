@@ -1,0 +1,7 @@
+-- A product that is nowhere.
+-- Parameters: after, count (which picks to spoil). Result: the source key of each spoilt row.
+UPDATE "TXN_LINE" t SET "PROD_ID" = 990000000 + p.n
+FROM demo_manifest.pick p
+WHERE p.entity = 'order_lines' AND p.n > %(after)s AND p.n <= %(after)s + %(count)s
+  AND t."BASKET_ID" = (p.key->>'BASKET_ID')::bigint AND t."LINE_NO" = (p.key->>'LINE_NO')::integer
+RETURNING p.key;

@@ -1,0 +1,7 @@
+-- A price that is no number.
+-- Parameters: after, count (which picks to spoil). Result: the source key of each spoilt row.
+UPDATE "PROD_MASTER" t SET "LIST_PRC" = '12,3,' || p.n
+FROM demo_manifest.pick p
+WHERE p.entity = 'products' AND p.n > %(after)s AND p.n <= %(after)s + %(count)s
+  AND t."PROD_ID" = (p.key->>'PROD_ID')::bigint
+RETURNING p.key;
