@@ -1,7 +1,7 @@
 """SQL expressions that a mapping's author wrote: what they may hold, which columns they read.
 
-An expression is never rendered anew: a rewritten text might mean something else. Columns get their alias by
-putting it in front of them in the author's own text.
+An expression is never rendered anew: a rewritten text might mean something else. Columns get their
+alias by putting it in front of them in the author's own text.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import TokenType
 
 # Words that Postgres reads as a call without parentheses, though the parser takes them for columns.
 _CALLS = frozenset(["user", "current_role", "current_catalog", "system_user", "default"])
@@ -22,20 +21,22 @@ _STATEMENTS = (
     *(exp.Analyze, exp.Describe, exp.Show, exp.Pragma, exp.Kill),
 )
 # Aggregates and sets that the parser takes for ordinary functions; so is whatever ends in _agg.
-_AGGREGATES = frozenset(["bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "any_value"])
+_AGGREGATES = frozenset(
+    ["bool_and", "bool_or", "every", "bit_and", "bit_or", "bit_xor", "any_value"]
+)
 _SET_FUNCTIONS = frozenset(
     ["regexp_matches", "regexp_split_to_table", "string_to_table", "json_array_elements"]
     + ["jsonb_array_elements", "json_each", "jsonb_each", "json_object_keys", "jsonb_object_keys"]
 )
 _QUERIES = (exp.Query, exp.Subquery)
 _SETS = (exp.Unnest, exp.Explode, exp.ExplodingGenerateSeries, exp.GenerateSeries)
-_ADVICE = "write one scalar Postgres expression over the source's columns, such as upper(trim(name))"
+_ADVICE = "write one scalar Postgres expression over the source's columns, such as upper(name)"
 
 
 def check_expression(text: str) -> None:
     """Raise ValueError, with line and column, unless ``text`` is one scalar Postgres expression.
 
-    A SELECT inside parentheses is allowed; statements, aggregates, windows and sets of rows are not.
+    A SELECT inside parentheses is allowed; statements, aggregates, windows and sets are not.
     """
     tree = _parse(text)
     for wrong, what in _forbidden(tree):
@@ -43,12 +44,12 @@ def check_expression(text: str) -> None:
 
 
 def columns_of(text: str) -> frozenset[str]:
-    """Unqualified columns outside subqueries, as Postgres folds them: unquoted names in lower case."""
+    """Unqualified columns outside subqueries; names without quotes are folded to lower case."""
     return frozenset(_folded(name) for name in _names(_parse(text)))
 
 
 def qualify(text: str, alias: str) -> str:
-    """Prefix every unqualified column outside subqueries with the alias; the rest stays as it was written."""
+    """Prefix every unqualified column outside subqueries with the alias; all else stays."""
     quoted = '"' + alias.replace('"', '""') + '".'
     result = text
     for start in sorted({name.meta["start"] for name in _names(_parse(text))}, reverse=True):
@@ -64,9 +65,9 @@ def _parse(text: str) -> exp.Expr:
     except ParseError as error:
         seen: dict[str, Any] = error.errors[0] if error.errors else {}
         place = f" at line {seen.get('line', 1)}, column {seen.get('col', 1)}"
-        raise ValueError(f"the expression cannot be read{place}: {_described(seen)}; {_ADVICE}") from None
+        raise _unreadable(place, _described(seen)) from None
     except TokenError as error:
-        raise ValueError(f"the expression cannot be read at line 1, column 1: {error}; {_ADVICE}") from None
+        raise _unreadable(" at line 1, column 1", str(error)) from None
     for token in tokens:
         if token.token_type is TokenType.SEMICOLON:
             place = f"line {token.line}, column {token.col}"
@@ -74,6 +75,10 @@ def _parse(text: str) -> exp.Expr:
     if not trees or trees[0] is None:
         raise ValueError(f"the expression is empty at line 1, column 1; {_ADVICE}")
     return trees[0]
+
+
+def _unreadable(place: str, why: str) -> ValueError:
+    return ValueError(f"the expression cannot be read{place}: {why}; {_ADVICE}")
 
 
 def _described(seen: dict[str, Any]) -> str:
@@ -99,7 +104,7 @@ def _forbidden(tree: exp.Expr) -> Iterator[tuple[exp.Expr, str]]:
 def _not_scalar(node: exp.Expr) -> Iterator[tuple[exp.Expr, str]]:
     if isinstance(node, exp.Window):
         yield node, "a window function, which would depend on the batch"
-    elif isinstance(node, exp.AggFunc) or _called(node).endswith("_agg") or _called(node) in _AGGREGATES:
+    elif isinstance(node, exp.AggFunc) or _is_aggregate(_called(node)):
         yield node, "an aggregate, which would depend on the batch"
     elif isinstance(node, _SETS) or _called(node) in _SET_FUNCTIONS:
         yield node, "a function that returns a set of rows"
@@ -107,6 +112,10 @@ def _not_scalar(node: exp.Expr) -> Iterator[tuple[exp.Expr, str]]:
         yield node, "a star"
     elif isinstance(node, exp.Placeholder | exp.Parameter):
         yield node, "a placeholder"
+
+
+def _is_aggregate(name: str) -> bool:
+    return name.endswith("_agg") or name in _AGGREGATES
 
 
 def _called(node: exp.Expr) -> str:
