@@ -68,8 +68,8 @@ def stored_manifest(
     with source_conn.transaction():
         if _one(source_conn, "SELECT to_regclass('demo_manifest.build')") is None:
             return None
-        query = "SELECT body::text FROM demo_manifest.build WHERE fingerprint = coalesce(%s, fingerprint)"
-        body = _one(source_conn, query, fingerprint)
+        query = "SELECT body::text FROM demo_manifest.build WHERE %s IN (fingerprint, '')"
+        body = _one(source_conn, query, fingerprint or "")
     return None if body is None else Manifest.from_json(str(body))
 
 
@@ -141,7 +141,7 @@ def _target_fingerprint() -> str:
 
 
 def _sources() -> Iterator[Path]:
-    """What decides the rows: code and statements; the new tables have a fingerprint of their own."""
+    """What decides the rows: code and statements; the new tables have their own fingerprint."""
     for path in sorted(HERE.rglob("*")):
         if path.suffix in (".py", ".sql") and path.name != "target.sql":
             yield path

@@ -30,7 +30,7 @@ def copy_table(conn: psycopg.Connection, table: str, rows: arrow.Table) -> int:
 
 
 def copy_promotions(conn: psycopg.Connection) -> int:
-    """Write the 20.9 M promotions into PROMO; they name products and stores that nothing else does."""
+    """Write the 20.9 M promotions into PROMO; they name goods and stores that nothing else does."""
     names = ["PROD_ID", "STORE_NO", "DISP_CD", "MAIL_CD", "WK_NO"]
     batches = promotion_batches().iter_batches(batch_size=SLICE)
     return sum(

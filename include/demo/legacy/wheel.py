@@ -56,7 +56,7 @@ def _read(name: str) -> pd.DataFrame:
 
 
 def _share(everyone: np.ndarray, scale: float, seed: int) -> np.ndarray:
-    """The same share of every twentieth household, which the pilot phase takes, and of the others."""
+    """The same share of every twentieth household (the pilot phase) and of the others."""
     if scale >= 1:
         return everyone
     draw = np.random.default_rng(seed)
@@ -74,7 +74,7 @@ def _of(frame: pd.DataFrame, households: np.ndarray) -> pd.DataFrame:
 def _goods(
     lines: pd.DataFrame, redeemed: pd.DataFrame, households: np.ndarray, scale: float
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Coupons, the products that lines or coupons name, and the scale's share of the other products."""
+    """Coupons, the products that lines or coupons name, and a share of the other products."""
     sold = _of(lines, households)["product_id"].unique()
     coupons = (
         _read("coupons").drop_duplicates().sort_values(["coupon_upc", "campaign_id", "product_id"])
@@ -91,7 +91,7 @@ def _goods(
 
 
 def _with_stubs(products: pd.DataFrame, sold: np.ndarray) -> pd.DataFrame:
-    """17 products are sold and described nowhere: they get a row, so that every orphan is planted."""
+    """17 products are sold and described nowhere: they get a row, so every orphan is planted."""
     missing = np.setdiff1d(sold, products["product_id"])
     stubs = pd.DataFrame(
         {"product_id": missing, "manufacturer_id": 69, "department": "MISCELLANEOUS"}
