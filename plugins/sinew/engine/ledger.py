@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sinew.compile.entity_plan import EntityFacts, EntityPlan
 from sinew.engine.batch import MAPPING_LOCK
 from sinew.errors import ConfigurationError, PlanChangedError
-from sinew.paths import include_folder
+from sinew.paths import ledger_files
 from sinew.spec.models import Migration
 
 _FACTS = TypeAdapter(EntityFacts)
@@ -19,11 +19,10 @@ _FACTS = TypeAdapter(EntityFacts)
 def upgrade(home: psycopg.Connection) -> list[str]:
     """Apply the ledger's SQL files that this database lacks; each commits together with its record."""
     applied: list[str] = []
-    files = sorted((include_folder() / "sql" / "ledger").glob("*.sql"))
     with home.transaction():
         home.execute("SELECT pg_advisory_xact_lock(%s, 0)", (MAPPING_LOCK,))
         known = _applied(home)
-        for file in files:
+        for file in ledger_files():
             if file.name not in known:
                 home.execute(file.read_text(encoding="utf-8"))  # type: ignore[arg-type]
                 home.execute("INSERT INTO sinew.version (file) VALUES (%s)", (file.name,))

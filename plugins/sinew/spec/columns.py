@@ -109,6 +109,12 @@ class KeyColumn(ColumnBase):
         description="Source column to copy; default: the single key column.",
         examples=["HSHD_NO"],
     )
+    namespace: Text | None = Field(
+        default=None,
+        description="What a `uuid` is made in, besides the source key; default: `<migration>/<entity>`. "
+        "Write it down before renaming either, and no key changes.",
+        examples=["retail/customers"],
+    )
 
     @model_validator(mode="after")
     def _only_copy_takes_more(self) -> KeyColumn:
