@@ -1,4 +1,4 @@
-"""Lint: wrong SQL and wrong contracts of a mapping are told with their place, without a database."""
+"""Lint: wrong SQL and contracts of a mapping are told with their place, without a database."""
 
 from __future__ import annotations
 
@@ -54,6 +54,12 @@ def test_wrong_sql_is_told_where_it_is_written(old: str, new: str, place: str) -
 def test_a_wrong_condition_of_an_entity_is_told_and_a_block_scalar_has_a_place() -> None:
     text = entity("id: {key: copy}\nc:\n  expr: |\n    upper(\n      name", where='"a = "')
     assert [problem.split(": ")[0] for problem in told(text)] == ["8:12", "12:15"]
+
+
+def test_a_pattern_that_names_no_one_moment_is_told() -> None:
+    step = "{parse_timestamp: YYYY-MM-DD SS}"
+    (problem,) = told(entity(f"id: {{key: copy}}\nc: {{from: A, do: [trim, {step}]}}"))
+    assert problem.startswith("10:49: parse_timestamp: the pattern 'YYYY-MM-DD SS' does not name")
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -133,6 +133,7 @@ class TestValues:
             ("{key: uid}", "allowed: copy, uuid, identity; did you mean 'uuid'?"),
             ("{key: uuid, from: A}", "only `key: copy` takes from and do"),
             ("{key: uuid, on_error: null}", "never NULL"),
+            ("{key: copy, from: A, namespace: x}", "`namespace` has no meaning with `key: copy`"),
             ("{from: A, on_error: drop}", "allowed: reject, null, fail"),
             ("{from: A, on_error: }", "the value '' is not known; allowed: reject, null, fail"),
             ("{from: 5}", "put it in quotes"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from sinew.errors import Problem
 from sinew.spec.columns import ExprColumn
@@ -28,6 +29,7 @@ def lint(mapping: Migration, contracts: Mapping[str, ContractFile] | None = None
     return [
         *_failing(mapping, expressions_of(mapping), check_expression),
         *_failing(mapping, queries_of(mapping), check_query),
+        *_patterns(mapping),
         *_contracts(mapping, contracts or {}),
     ]
 
@@ -101,7 +103,7 @@ _ADVICE = "allowed: one SELECT in Postgres SQL: correct it"
 
 
 def _failing(
-    mapping: Migration, written: Iterator[Written], check: Callable[[str], None]
+    mapping: Migration, written: Iterable[Written], check: Callable[[str], object]
 ) -> Iterator[Problem]:
     for piece in written:
         try:
@@ -110,7 +112,24 @@ def _failing(
             yield Problem(mapping.location(*piece.path), str(error))
 
 
+def _patterns(mapping: Migration) -> Iterator[Problem]:
+    """Patterns of dates that name no one moment, such as one with two years."""
+    from sinew.compile.strict_text import patterned
+
+    for entity in mapping.entities.values():
+        for column in entity.columns.values():
+            path = ("entities", entity.name, "columns", column.name, "do")
+            for i, step in enumerate(column.do):
+                if step.name in ("parse_date", "parse_timestamp"):
+                    check = partial(patterned, rule=step.name)
+                    yield from _failing(
+                        mapping, [Written((*path, i, step.name), step.argument)], check
+                    )
+
+
 def _contracts(mapping: Migration, contracts: Mapping[str, ContractFile]) -> Iterator[Problem]:
+    if not contracts:
+        return
     from sinew.compile.contract import validate_contract
 
     for name, contract in contracts.items():

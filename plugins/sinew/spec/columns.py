@@ -111,8 +111,8 @@ class KeyColumn(ColumnBase):
     )
     namespace: Text | None = Field(
         default=None,
-        description="What a `uuid` is made in, besides the source key; default: `<migration>/<entity>`. "
-        "Write it down before renaming either, and no key changes.",
+        description="What a `uuid` is made in, besides the source key; default: "
+        "`<migration>/<entity>`. Write it down before renaming either, and no key changes.",
         examples=["retail/customers"],
     )
 
@@ -123,6 +123,11 @@ class KeyColumn(ColumnBase):
             raise ValueError(
                 f"`key: {self.strategy}` makes its own value, but {' and '.join(given)} was given "
                 f"too; only `key: copy` takes from and do: remove {' and '.join(given)}"
+            )
+        if self.namespace is not None and self.strategy != "uuid":
+            raise ValueError(
+                f"`namespace` has no meaning with `key: {self.strategy}`; allowed: with "
+                "`key: uuid`: remove it"
             )
         if self.default is not None or self.on_error == "null":
             raise ValueError(

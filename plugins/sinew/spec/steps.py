@@ -70,12 +70,20 @@ class _Argument(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+_LOOSE_TEXT = {"type": ["string", "number", "boolean"]}
 LooseText = Annotated[
     StrictStr,
     BeforeValidator(_as_text),
-    WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    WithJsonSchema(_LOOSE_TEXT),
 ]
-LooseTexts = Annotated[tuple[LooseText, ...], BeforeValidator(_one_or_many), Field(min_length=1)]
+LooseTexts = Annotated[
+    tuple[LooseText, ...],
+    BeforeValidator(_one_or_many),
+    Field(min_length=1),
+    WithJsonSchema(
+        {"anyOf": [_LOOSE_TEXT, {"type": "array", "items": _LOOSE_TEXT, "minItems": 1}]}
+    ),
+]
 Letter = Annotated[StrictStr, Field(min_length=1, max_length=1)]
 
 
@@ -174,7 +182,7 @@ TRANSFORMS: dict[str, Transform] = {
         Annotated[StrictStr, _date_pattern(_DATE_TOKENS, "YYYYMMDD or DD.MM.YYYY")],
     ),
     "parse_timestamp": Transform(
-        "Reads a timestamp written exactly in the pattern.",
+        "Reads a timestamp written exactly in the pattern; a last Z means UTC.",
         "{parse_timestamp: 'YYYY-MM-DD HH24:MI:SS'}",
         Annotated[StrictStr, _date_pattern(_TIME_TOKENS, "YYYY-MM-DD HH24:MI:SS")],
     ),
@@ -192,7 +200,7 @@ TRANSFORMS: dict[str, Transform] = {
     ),
     "split": Transform("Takes one part of a text.", "{split: {on: ',', part: 1}}", SplitFormat),
     "concat": Transform(
-        "Joins texts and source columns, in the order given.",
+        "Joins texts and columns in the order given; NULL columns add nothing, all NULL is NULL.",
         "{concat: [{column: FIRST}, ' ', {column: LAST}]}",
         Annotated[tuple[ConcatPart, ...], Field(min_length=1)],
     ),
@@ -210,7 +218,7 @@ TRANSFORMS: dict[str, Transform] = {
         Annotated[StrictInt, Field(ge=-20, le=20)],
     ),
     "truncate": Transform(
-        "Cuts a text to n characters or a number to n decimals: the loss is declared.",
+        "Cuts a text to n characters, a number or seconds to n decimals: the loss is declared.",
         "{truncate: 40}",
         Annotated[StrictInt, Field(ge=0)],
     ),
@@ -221,7 +229,9 @@ TRANSFORMS: dict[str, Transform] = {
         Annotated[StrictStr, Field(pattern=r"^(all|keep_last [1-9]\d*)$")],
     ),
     "tz": Transform(
-        "Says in which time zone a timestamp without zone was written.", "{tz: Europe/Berlin}", Text
+        "Says in which zone a timestamp without zone was written, or shows one with zone there.",
+        "{tz: Europe/Berlin}",
+        Text,
     ),
     "scale": Transform("Divides a number exactly.", "{scale: {divide: 100}}", ScaleFormat),
 }
