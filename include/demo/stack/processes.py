@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 import psutil
 
+# In the stack's folder: the supervisor and its children, with their stamps.
+STATE = "processes.json"
+
 
 @dataclass(frozen=True)
 class Stamp:

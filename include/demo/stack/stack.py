@@ -20,8 +20,7 @@ from demo.stack.errors import StackError
 from demo.stack.files import locked, read_json
 from demo.stack.ports import HOST
 from demo.stack.postgres import EmbeddedPostgres
-from demo.stack.processes import Stamp, end_session
-from demo.stack.supervisor import STATE
+from demo.stack.processes import STATE, Stamp, end_session
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _HEALTH_SECONDS = 180

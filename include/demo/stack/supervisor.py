@@ -18,9 +18,8 @@ from pathlib import Path
 from types import FrameType
 
 from demo.stack.files import write_json
-from demo.stack.processes import Stamp, end_now, end_session, session_of
+from demo.stack.processes import STATE, Stamp, end_now, end_session, session_of
 
-STATE = "processes.json"
 _PATIENCE = 10.0  # seconds that a process gets to end by itself
 _LONGEST_DELAY = 30.0
 _STEADY = 60.0  # a process that lived as long starts again without delay
