@@ -13,9 +13,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sinew.errors import SpecError
 from sinew.spec import TRANSFORMS, Migration, Step, parse_mapping, read_mapping
 from sinew.spec import graph as graphs
 from sinew.spec.columns import COLUMN_CLASSES
@@ -291,3 +292,44 @@ def test_the_reader_imports_nothing_heavy() -> None:
     )
     loaded = set(run.stdout.split())
     assert loaded.isdisjoint({"pandas", "soda_core", "psycopg", "sqlglot", "airflow"})
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.floats(0, 2)
+    | st.sampled_from(["", "a", "id"]),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(["name", "from", "key", "do", "x", "ref"]), inner, max_size=3
+        )
+    ),
+    max_leaves=5,
+)
+
+
+class TestAnything:
+    @settings(max_examples=150, deadline=None)
+    @given(st.data(), _VALUES)
+    def test_a_mapping_with_any_part_replaced_is_read_or_refused_with_places(
+        self, data: st.DataObject, value: object
+    ) -> None:
+        document = load_document(WHOLE, "m")
+        path = data.draw(st.sampled_from(sorted(document.positions.values, key=str)[1:]))
+        part = document.data
+        for step in path[:-1]:
+            part = part[step]
+        part[path[-1]] = value
+        try:
+            parse_mapping(json.dumps(document.data), file="m")
+        except SpecError as error:
+            assert error.problems
+            assert all(p.location and p.location.file == "m" and p.message for p in error.problems)
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.text(alphabet="{}[]:,-&*!|>#'\"\n\t ab1", max_size=30))
+    def test_any_text_is_read_or_refused(self, text: str) -> None:
+        with pytest.raises(SpecError):
+            parse_mapping(text)

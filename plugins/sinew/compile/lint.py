@@ -130,8 +130,8 @@ def _patterns(mapping: Migration) -> Iterator[Problem]:
 def _contracts(mapping: Migration, contracts: Mapping[str, ContractFile]) -> Iterator[Problem]:
     if not contracts:
         return
-    from sinew.compile.contract import validate_contract
+    from sinew.compile.contract_rules import validate_contract
 
     for name, contract in contracts.items():
         columns = tuple(mapping.entities[name].columns)
-        yield from validate_contract(contract.data, columns, str(contract.path))
+        yield from validate_contract(contract.text, columns, str(contract.path))
