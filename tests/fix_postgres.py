@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -12,11 +13,10 @@ from demo.stack.postgres import EmbeddedPostgres
 
 _numbers = itertools.count(1)
 
-# Small, because several test runs may share a machine; without fsync, because no test crashes this
-# server. A test that crashes one starts an EmbeddedPostgres of its own, with the default settings.
+# Small, because several test runs may share a machine; commits are not waited for, because no test
+# crashes this server. A test that crashes one starts its own, with the default settings.
 _SETTINGS = {
-    "fsync": "off",
-    "full_page_writes": "off",
+    "synchronous_commit": "off",
     "shared_buffers": "128MB",
     "max_connections": "100",
     "max_prepared_transactions": "10",
@@ -25,13 +25,43 @@ _SETTINGS = {
 
 @pytest.fixture(scope="session")
 def pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A running server; not durable."""
+    """A running server, whose last commits a crash would lose."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), _SETTINGS)
     try:
         server.start()
         yield server
     finally:
         server.kill()
+
+
+_DEBIAN = Path("/usr/lib/postgresql")
+
+
+def _system_programs() -> Path:
+    """The newest installed major version below the embedded one."""
+    found = {int(p.name): p / "bin" for p in _DEBIAN.glob("*") if p.name.isdigit()}
+    older = [major for major in found if major < 18 and (found[major] / "initdb").exists()]
+    if not older:
+        pytest.fail("Missing: the Debian package postgresql, below 18. apt-get install postgresql")
+    return found[max(older)]
+
+
+@pytest.fixture(scope="session")
+def system_pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A running server of the system's own PostgreSQL: an older version, with ICU and libxml."""
+    folder = tmp_path_factory.mktemp("system-postgres")
+    server = EmbeddedPostgres(folder, _SETTINGS, _system_programs())
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def system_db(system_pg: EmbeddedPostgres) -> Iterator[str]:
+    """The conninfo of an empty database on the system's own PostgreSQL."""
+    yield from _database(system_pg, "system")
 
 
 def _database(server: EmbeddedPostgres, name: str) -> Iterator[str]:

@@ -156,6 +156,16 @@ class TestCrash:
         assert not half.exists()
 
 
+@pytest.mark.services
+class TestTheSystemsOwnServer:
+    def test_an_older_major_version_runs_beside_the_embedded_one(
+        self, system_pg: EmbeddedPostgres, pg: EmbeddedPostgres
+    ) -> None:
+        assert system_pg.major_version() < pg.major_version()
+        assert answer(system_pg, "SELECT xml '<a/>' IS DOCUMENT") is True
+        assert answer(system_pg, "SELECT count(*) > 0 FROM pg_collation WHERE collprovider = 'i'")
+
+
 class TestRolesAndDatabases:
     def test_a_role_connects_to_its_own_database_only(self, up: EmbeddedPostgres) -> None:
         for name in ("shop", "bank"):

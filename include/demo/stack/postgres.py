@@ -46,14 +46,21 @@ class EmbeddedPostgres:
     """One server: data, log, port and passwords live in ``path`` and survive restarts.
 
     It listens on 127.0.0.1 alone, with SCRAM passwords. ``settings`` overrides single settings of
-    postgresql.conf. It is durable unless ``settings`` says ``fsync = off``.
+    postgresql.conf. It is durable unless ``settings`` says ``fsync = off``. ``programs`` is the
+    folder of another installation's initdb, pg_ctl and postgres, of PostgreSQL 14 or later.
     """
 
-    def __init__(self, path: Path | str, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        settings: Mapping[str, str] | None = None,
+        programs: Path | None = None,
+    ) -> None:
         self.path = Path(path).resolve()
         self.data = self.path / "data"
         self.log = self.path / "log" / "server.log"
         self._overrides = dict(settings or {})
+        self._programs = programs or binaries()
         self._account = Account.current()
 
     # ------------------------------------------------------------------ what it is
@@ -132,7 +139,7 @@ class EmbeddedPostgres:
         # Root's temporary folders are closed to others (mode 700), and the server is another user.
         self._account.let_in(self.data)
         self._account.let_in(self.log)
-        self._account.let_in(binaries() / "postgres")
+        self._account.let_in(self._programs / "postgres")
         self._account.give(self.log.parent)
 
     def _initialise(self) -> None:
@@ -146,7 +153,7 @@ class EmbeddedPostgres:
         building.mkdir(mode=0o700)
         self._account.give(building)
         try:
-            self._run("initdb", "-D", building, *_INITDB, f"--pwfile={file}")
+            self._run("initdb", "-D", building, *self._initdb_options(), f"--pwfile={file}")
         finally:
             file.unlink()
         with open(building / "postgresql.conf", "a", encoding="utf-8") as conf:
@@ -154,6 +161,22 @@ class EmbeddedPostgres:
         self._keep_password(SUPERUSER, password)
         shutil.rmtree(self.data, ignore_errors=True)
         building.rename(self.data)
+
+    def _initdb_options(self) -> list[str]:
+        options = [f"--username={SUPERUSER}", "--auth=scram-sha-256", "--encoding=UTF8"]
+        # The wheel's C library knows C and POSIX only; the built-in provider, new in 17,
+        # adds upper and lower case of all Unicode letters, and sorts alike on every machine.
+        options += ["--locale=C", "--no-instructions"]
+        if self.major_version() >= 17:
+            options += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            options += [f"--sync-method={sync_method()}"]
+        return options
+
+    def major_version(self) -> int:
+        """The major version of the server's programs, such as 18."""
+        command = [str(self._programs / "postgres"), "--version"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return int(text.split()[2].split(".")[0])
 
     def _start_on_a_free_port(self) -> None:
         port = read_json(self.path / "server.json").get("port")
@@ -214,7 +237,7 @@ class EmbeddedPostgres:
             return False
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        command = [str(binaries() / program), *map(str, arguments)]
+        command = [str(self._programs / program), *map(str, arguments)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {
             "LC_ALL": "C"
         }
@@ -283,17 +306,3 @@ class EmbeddedPostgres:
     def connect(self, database: str = SUPERUSER) -> psycopg.Connection:
         """A connection of the superuser, in autocommit."""
         return psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=10)
-
-
-_INITDB = (
-    f"--username={SUPERUSER}",
-    "--auth=scram-sha-256",
-    "--encoding=UTF8",
-    # The wheel's C library knows the locales C and POSIX only; the built-in provider adds upper and
-    # lower case of all Unicode letters, and sorts by code point on every machine alike.
-    "--locale=C",
-    "--locale-provider=builtin",
-    "--builtin-locale=C.UTF-8",
-    f"--sync-method={sync_method()}",
-    "--no-instructions",
-)
