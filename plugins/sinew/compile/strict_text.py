@@ -227,8 +227,8 @@ def _check_tokens(tokens: list[str], pattern: str, rule: str) -> None:
     if not (whole and once and deep and ("MI" not in held or hours)):
         raise ValueError(
             f"{rule}: the pattern {pattern!r} does not name one moment; it needs a year "
-            "(YYYY, YY), a month (MM, MON) and a day (DD), each once, and no unit without the larger one: "
-            "write such as YYYYMMDD"
+            "(YYYY, YY), a month (MM, MON) and a day (DD), each once, and no unit without the "
+            "larger one: write such as YYYYMMDD"
         )
 
 
