@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import LiteralString
 
 from psycopg import sql
@@ -100,33 +101,32 @@ def cast_to(type_: PgType) -> Value:
 
 def apply(expression: Expression, change: Change) -> Expression:
     """Guards and value after a change. What a rule catches becomes NULL."""
-    guards = tuple(
-        Guard(rule.rule, rule.reason, _when(expression.value, change.rules[: index + 1]))
-        for index, rule in enumerate(change.rules)
-    )
-    value, copies = _converted(expression, change)
-    return replace(expression, value=value, guards=expression.guards + guards, copies=copies)
+    guards = []
+    for index, rule in enumerate(change.rules):
+        when, _ = _used(expression, partial(_caught, rules=change.rules[: index + 1]))
+        guards.append(Guard(rule.rule, rule.reason, compose("(({}) IS TRUE)", when)))
+    value, copies = _used(expression, partial(_kept, change=change))
+    return replace(expression, value=value, guards=(*expression.guards, *guards), copies=copies)
 
 
-def _converted(expression: Expression, change: Change) -> tuple[Composable, int]:
+def _used(expression: Expression, use: Value) -> tuple[Composable, int]:
+    """What ``use`` makes of the value, and how often that computes the chain below."""
     value = expression.value
-    kept = _kept(_ONCE, change)
-    needed = expression.copies * kept.as_string(None).count(_ONCE.as_string(None))
+    once = use(_ONCE)
+    needed = expression.copies * once.as_string(None).count(_ONCE.as_string(None))
     if needed <= _MOST_COPIES:
-        converted = _kept(value, change)
-        return converted, expression.copies if converted is value else max(needed, 1)
+        made = use(value)
+        return made, expression.copies if made is value else max(needed, 1)
     # OFFSET 0 keeps the planner from writing the chain out again.
-    single = compose("(SELECT {} FROM (SELECT {} AS v OFFSET 0) AS once)", kept, value)
+    single = compose("(SELECT {} FROM (SELECT {} AS v OFFSET 0) AS once)", once, value)
     return single, expression.copies
 
 
-def _when(value: Composable, rules: Sequence[Rule]) -> Composable:
+def _caught(value: Composable, rules: Sequence[Rule]) -> Composable:
     """The last of the rules holds and none before it; CASE, for AND promises no order."""
     test = rules[-1].test(value)
-    if len(rules) == 1:
-        return compose("(({}) IS TRUE)", test)
     earlier = [compose("WHEN {} THEN false", rule.test(value)) for rule in rules[:-1]]
-    return compose("((CASE {} ELSE {} END) IS TRUE)", sql.SQL(" ").join(earlier), test)
+    return compose("CASE {} ELSE {} END", sql.SQL(" ").join(earlier), test) if earlier else test
 
 
 def _kept(value: Composable, change: Change) -> Composable:
