@@ -113,6 +113,9 @@ reconcile:
     rejected: {{entity: lines, key: {{customer: '(SELECT o."CUST_NO" FROM "ORD" o WHERE o."ID" = "ORD_ID")'}}, value: {{value: '"CENTS" / 100.0'}}}}
 """
 
+# The business check alone, as it stands in the finished text.
+RECONCILE = MAPPING[MAPPING.index("reconcile:") :].format()
+
 COHORT = """cohort: {root: customers}
 phases:
   - {name: pilot, where: '"NO" % 10 = 0'}

@@ -12,14 +12,26 @@ from typing import Any
 import psycopg
 import yaml
 
-from sinew.compile.contract import StagingFacts, compile_contract, contract_fingerprint
+from sinew.compile.contract import (
+    Reference,
+    StagingFacts,
+    compile_contract,
+    contract_fingerprint,
+)
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.transform_sql import staging_totals
 from sinew.engine.batch import Batch, advance
-from sinew.engine.gate import CheckOutcome, GateResult, evaluate, evaluate_empty, masked_samples
+from sinew.engine.gate import (
+    CheckOutcome,
+    GateResult,
+    evaluate,
+    evaluate_empty,
+    masked_samples,
+)
 from sinew.engine.session import Endpoint, translated
 from sinew.errors import ConfigurationError, GateFailedError, InputLostError
 from sinew.paths import include_folder
+from sinew.spec.columns import RefColumn
 
 
 def check(endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
@@ -30,10 +42,9 @@ def check(endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch:
     began = monotonic()
     with translated(f"check {batch.title}"):
         _prove_input(home, plan, batch)
-        result = _judge(endpoint, home, plan, batch)
-        samples = [] if result.passed else masked_samples(home, plan_samples(plan, batch), result)
+        result, samples = _judge(endpoint, home, plan, batch)
         with home.transaction():
-            _record(home, batch, result, samples)
+            _record(home, plan, batch, result, samples)
             state = "checked" if result.passed else "gate_failed"
             advance(home, batch, state, "check", monotonic() - began, gate_attempt=batch.attempt)
     if not result.passed:
@@ -52,14 +63,19 @@ def _prove_input(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> No
         )
 
 
-def _judge(endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> GateResult:
+def _judge(
+    endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch: Batch
+) -> tuple[GateResult, list[dict[str, Any]]]:
+    """The verdict, and a few masked rows for each check that failed."""
     user = read_contract(plan)
     limit = _reject_limit(plan, batch)
     if not batch.staged_rows:
-        result = evaluate_empty(user)
-    else:
-        result = evaluate(endpoint, compile_contract(user, staging_facts(home, plan, batch)))
-    return result.with_check(limit)
+        # Soda evaluates no aggregate over no rows; such a batch is judged by its counts.
+        return evaluate_empty(user).with_check(limit), []
+    contract = compile_contract(user, staging_facts(home, plan, batch))
+    result = evaluate(endpoint, contract)
+    samples = [] if result.passed else masked_samples(home, contract, result, plan.entity.pii)
+    return result.with_check(limit), samples
 
 
 def staging_facts(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> StagingFacts:
@@ -71,7 +87,13 @@ def staging_facts(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> S
         columns=plan.columns,
         key=plan.target_key,
         rows_expected=batch.staged_rows,
+        references=tuple(_reference(plan, ref) for ref in plan.refs),
     )
+
+
+def _reference(plan: EntityPlan, ref: RefColumn) -> Reference:
+    parent = plan.migration.entities[ref.entity]
+    return Reference((ref.name,), plan.target_schema, parent.into, (ref.take or parent.target_key[0],))
 
 
 def _reject_limit(plan: EntityPlan, batch: Batch) -> CheckOutcome:
@@ -128,12 +150,14 @@ def last_contract_fingerprint(home: psycopg.Connection, batch: Batch) -> str | N
     return row[0] if row else None
 
 
-def _record(home: psycopg.Connection, batch: Batch, result: GateResult, samples: list[dict[str, Any]]) -> None:
+def _record(
+    home: psycopg.Connection, plan: EntityPlan, batch: Batch, result: GateResult, samples: list[dict[str, Any]]
+) -> None:
     home.execute(
         "INSERT INTO sinew.gate (batch_id, attempt, staging_hash, passed, contract, checks, samples, seconds) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         (
-            batch.id, batch.attempt, batch.staging_hash, result.passed, result.contract_fingerprint,
+            batch.id, batch.attempt, batch.staging_hash, result.passed, current_contract_fingerprint(plan),
             json.dumps([asdict(item) for item in result.checks], default=str), json.dumps(samples, default=str),
             result.seconds,
         ),

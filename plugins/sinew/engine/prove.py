@@ -26,10 +26,10 @@ from sinew.engine import ledger
 from sinew.engine.batch import get_batch
 from sinew.engine.business import BusinessResult, run_business_check
 from sinew.engine.extract import source_snapshot
+from sinew.engine.reconcile import compare_target
 from sinew.engine.segments import compare_sides
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
-from sinew.engine.target_compare import compare_target
 from sinew.errors import MismatchError
 
 
@@ -118,15 +118,16 @@ def _prove_entity(
         source, source_side(plan, None if last else phase), home, ledger_side(plan, None if last else phase),
         doing=f"reconcile {plan.migration.name}/{name}: source against row ledger",
     )
-    sharing = [e.name for e in plan.migration.entities.values() if e.into == plan.entity.into]
+    sharing = [e.name for e in plan.migration.entities.values() if e.into == plan.entity.into and e.name != name]
     on_target = compare_target(
         home,
-        ledger=plan.ledger,
-        target=plan.target,
-        target_key=plan.target_key,
-        target_hash=plan.target_hash("t"),
+        plan.ledger,
+        plan.target,
+        [(f"t{i}", column) for i, column in enumerate(plan.target_key, start=1)],
+        plan.target_hash("r"),
         sharing=[ledger_of(plan.migration, other) for other in sharing],
         exclusive=plan.migration.existing_of(name) == "fail",
+        doing=f"reconcile {plan.migration.name}/{name}: row ledger against target",
     )
     return EntityProof(name, from_source, on_target)
 
