@@ -14,9 +14,6 @@ from sinew.compile.facts import PgType
 
 Value = Callable[[Composable], Composable]
 
-# A chain is written out this many times at most; beyond that it is computed once in a subquery,
-# which costs 0.3 µs a row, as little as one call of btrim.
-_MOST_COPIES = 2
 _ONCE = sql.Identifier("once", "v")
 
 
@@ -37,14 +34,12 @@ class Guard:
 class Expression:
     """A value over a landed row. It is NULL when a guard is true, so it never raises.
 
-    ``declared`` names the losses that the mapping accepts: round, truncate. ``copies`` says how
-    often ``value`` computes the chain of functions below it.
+    ``declared`` names the losses that the mapping accepts: round, truncate.
     """
 
     value: Composable
     guards: tuple[Guard, ...] = ()
     declared: frozenset[str] = frozenset()
-    copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,23 +98,23 @@ def apply(expression: Expression, change: Change) -> Expression:
     """Guards and value after a change. What a rule catches becomes NULL."""
     guards = []
     for index, rule in enumerate(change.rules):
-        when, _ = _used(expression, partial(_caught, rules=change.rules[: index + 1]))
+        when = _used(expression.value, partial(_caught, rules=change.rules[: index + 1]))
         guards.append(Guard(rule.rule, rule.reason, compose("(({}) IS TRUE)", when)))
-    value, copies = _used(expression, partial(_kept, change=change))
-    return replace(expression, value=value, guards=(*expression.guards, *guards), copies=copies)
+    value = _used(expression.value, partial(_kept, change=change))
+    return replace(expression, value=value, guards=(*expression.guards, *guards))
 
 
-def _used(expression: Expression, use: Value) -> tuple[Composable, int]:
-    """What ``use`` makes of the value, and how often that computes the chain below."""
-    value = expression.value
+def _used(value: Composable, use: Value) -> Composable:
+    """What ``use`` makes of the value, computed once however often it is used.
+
+    A correlated subquery costs 0.3 µs a row, as little as one call of btrim.
+    """
     once = use(_ONCE)
-    needed = expression.copies * once.as_string(None).count(_ONCE.as_string(None))
-    if needed <= _MOST_COPIES:
-        made = use(value)
-        return made, expression.copies if made is value else max(needed, 1)
+    uses = once.as_string(None).count(_ONCE.as_string(None))
+    if uses <= 1 or isinstance(value, sql.Identifier):
+        return use(value)
     # OFFSET 0 keeps the planner from writing the chain out again.
-    single = compose("(SELECT {} FROM (SELECT {} AS v OFFSET 0) AS once)", once, value)
-    return single, expression.copies
+    return compose("(SELECT {} FROM (SELECT {} AS v OFFSET 0) AS once)", once, value)
 
 
 def _caught(value: Composable, rules: Sequence[Rule]) -> Composable:

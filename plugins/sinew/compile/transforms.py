@@ -90,15 +90,11 @@ def compile_steps(
     ``type`` is None when only the server knows it. Raises ValueError for steps that cannot follow
     one another.
     """
-    stage = Stage(Expression(value, copies=0 if _is_column(value) else 1), type, column)
+    stage = Stage(Expression(value), type, column)
     for index, step in enumerate(steps):
         follows = any(later.name in _LOSSES for later in steps[index + 1 :])
         stage = _STEPS[step.name](replace(stage, loss_follows=follows), step.argument)
     return _default(stage, default).expression
-
-
-def _is_column(value: Composable) -> bool:
-    return isinstance(value, sql.Identifier)
 
 
 # --- texts
