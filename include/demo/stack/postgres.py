@@ -134,6 +134,8 @@ class EmbeddedPostgres:
         end_now(self._remains())
 
     def _prepare_folder(self) -> None:
+        if self.path.exists():
+            self._must_be_writable()
         for folder in (self.path, self.log.parent):
             folder.mkdir(parents=True, exist_ok=True)
         # Root's temporary folders are closed to others (mode 700), and the server is another user.
@@ -141,6 +143,13 @@ class EmbeddedPostgres:
         self._account.let_in(self.log)
         self._account.let_in(self._programs / "postgres")
         self._account.give(self.log.parent)
+
+    def _must_be_writable(self) -> None:
+        if not os.access(self.path, os.W_OK | os.X_OK):
+            raise StackError(
+                f"{self.path} cannot be written: it belongs to uid {self.path.stat().st_uid}, and "
+                f"this is uid {os.geteuid()}. Run as that user, or remove the folder as it."
+            )
 
     def _initialise(self) -> None:
         password = secrets.token_urlsafe(24)
