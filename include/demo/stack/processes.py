@@ -60,7 +60,9 @@ def _is_zombie(pid: int) -> bool:
 
 def _belongs(process: psutil.Process, stamp: Stamp) -> bool:
     try:
-        return os.getsid(process.pid) == stamp.pid and process.create_time() >= stamp.started - 0.5
+        if os.getsid(process.pid) != stamp.pid or process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return bool(process.create_time() >= stamp.started - 0.5)
     except (psutil.Error, OSError):
         return False
 
