@@ -1,0 +1,225 @@
+"""A migration's plan in plain words, as Markdown; reads nothing but the mapping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from sinew.spec import (
+    BusinessCheck,
+    ColumnBase,
+    Entity,
+    ExprColumn,
+    FromColumn,
+    KeyColumn,
+    Migration,
+    Phase,
+    PythonColumn,
+    RefColumn,
+    Step,
+    ValueColumn,
+)
+
+
+def explain(migration: Migration) -> str:
+    """The whole plan: strategy, phases, order, every column and check; always the same text."""
+    return "\n".join(_lines(migration)) + "\n"
+
+
+def _lines(migration: Migration) -> Iterator[str]:
+    yield f"# Migration {migration.name}"
+    if migration.description:
+        yield from ("", migration.description)
+    yield ""
+    yield from _summary(migration)
+    yield from ("", "## Phases", "")
+    yield from _phases(migration)
+    yield from ("", "## Order", "")
+    yield from _order(migration)
+    for name in migration.entity_order:
+        yield from ("", f"## {name}", "")
+        yield from _entity(migration, migration.entities[name])
+    if migration.reconcile:
+        yield from ("", "## Business checks", "")
+        for check in migration.reconcile:
+            yield _business_check(check)
+
+
+def _summary(migration: Migration) -> Iterator[str]:
+    source, target = migration.source, migration.target
+    yield f"- From connection `{source.conn}`, schema `{source.schema_name}`"
+    yield f"- To connection `{target.conn}`, schema `{target.schema_name}`"
+    yield f"- Strategy: {_STRATEGIES[migration.strategy]}"
+    yield f"- Rows that the target already holds: {_EXISTING[target.existing]}"
+    yield f"- Batches of about {migration.batch.rows:,} rows, {migration.parallelism} steps at once"
+    yield f"- Rejected rows that a batch may have: {_limit(migration.max_rejects)}"
+    if migration.contracts:
+        yield f"- Contracts: `{migration.contracts}`, besides those that every batch must pass"
+    yield f"- Plan: `{migration.fingerprint()[:12]}`"
+
+
+_STRATEGIES = {
+    "trickle": "trickle: phase after phase into the live tables",
+    "big_bang": "big bang: into shadow tables, all swapped in at once when everything is proved",
+}
+_EXISTING = {
+    "fail": "stop before a row moves",
+    "update": "overwritten where the key is the same",
+    "keep": "left as they are",
+}
+
+
+def _limit(limit: int | float) -> str:
+    return f"{limit:.4g} of its rows" if isinstance(limit, float) else f"{limit:,}"
+
+
+def _phases(migration: Migration) -> Iterator[str]:
+    root = migration.cohort.root if migration.cohort else None
+    for number, phase in enumerate(migration.phases, start=1):
+        yield f"{number}. **{phase.name}**: {_cohort(phase, root)}{_approval(phase)}"
+    if root:
+        whole = [n for n in migration.entity_order if migration.cohort_path(n) is None]
+        if whole:
+            yield from ("", f"Whole in the first phase: {_listed(whole)}.")
+
+
+def _cohort(phase: Phase, root: str | None) -> str:
+    if phase.where:
+        return f"{root} where {_code(phase.where)}, and what belongs to them"
+    return "all that is left" if root else "everything"
+
+
+def _approval(phase: Phase) -> str:
+    return "; a person approves before it starts" if phase.approval else ""
+
+
+def levels(migration: Migration) -> list[list[str]]:
+    """Entities by their longest chain of parents; those of one level do not wait for each other."""
+    depth: dict[str, int] = {}
+    for name in migration.entity_order:
+        depth[name] = 1 + max((depth[parent] for parent in migration.parents(name)), default=-1)
+    found: list[list[str]] = [[] for _ in range(max(depth.values()) + 1)]
+    for name, level in depth.items():
+        found[level].append(name)
+    return found
+
+
+def phase_entities(migration: Migration, phase: str) -> tuple[str, ...]:
+    """Entities with batches in a phase: what does not reach the cohort's root goes in the first."""
+    first = phase == migration.phases[0].name
+    return tuple(n for n in migration.entity_order if first or migration.cohort_path(n) is not None)
+
+
+def _order(migration: Migration) -> Iterator[str]:
+    for number, names in enumerate(levels(migration), start=1):
+        yield f"{number}. {_listed(names)}"
+    for entity, column in sorted(migration.deferred_refs):
+        yield f"\n`{entity}.{column}` is filled in a second pass at the end of each phase."
+
+
+# --- one entity
+
+
+def _entity(migration: Migration, entity: Entity) -> Iterator[str]:
+    source = entity.source
+    relation = (
+        f"`{migration.schema_of(entity.name)}.{source.table}`"
+        if source.table
+        else f"SQL file `{source.sql}`"
+    )
+    yield f"{relation} → `{migration.target.schema_name}.{entity.into}`"
+    yield ""
+    yield f"- Key: {_key(entity)}"
+    if entity.where:
+        yield f"- Only rows where {_code(entity.where)}"
+    parents = migration.parents(entity.name)
+    if parents:
+        yield f"- After {_listed(parents)}"
+    if entity.max_rejects is not None:
+        yield f"- Rejected rows that a batch may have: {_limit(entity.max_rejects)}"
+    if entity.existing is not None:
+        yield f"- Rows that the target already holds: {_EXISTING[entity.existing]}"
+    yield from (
+        "",
+        "| Column | From | What is done | If it cannot be converted |",
+        "|---|---|---|---|",
+    )
+    for column in entity.columns.values():
+        yield _row(column)
+
+
+def _key(entity: Entity) -> str:
+    if entity.keyless:
+        return "none; rows are moved in one batch and compared as a multiset"
+    key = ", ".join(f"`{name}`" for name in entity.source_key)
+    made = ", ".join(f"`{name}`" for name in entity.target_key)
+    return f"{key} → {made}" if made else key
+
+
+def _row(column: ColumnBase) -> str:
+    name = f"`{column.name}`" + (" (personal)" if column.pii else "")
+    done = [_step(step) for step in column.do]
+    if column.default is not None:
+        done.append(f"default {_code(column.default)}")
+    cells = [name, _origin(column), ", ".join(done), _ON_ERROR[column.on_error]]
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+_ON_ERROR = {"reject": "the row is rejected", "null": "empty", "fail": "the batch fails"}
+
+
+def _origin(column: ColumnBase) -> str:
+    match column:
+        case KeyColumn():
+            return _KEYS[column.strategy] + (f" of `{column.column}`" if column.column else "")
+        case FromColumn():
+            return f"`{column.column}`"
+        case ExprColumn():
+            return _code(column.sql)
+        case ValueColumn():
+            return f"always {_code(column.value)}"
+        case RefColumn():
+            return f"key of {column.entity} by {_listed(f'`{name}`' for name in column.by)}"
+        case PythonColumn():
+            return f"`{column.function}` of {_listed(f'`{name}`' for name in column.columns)}"
+    return column.kind
+
+
+_KEYS = {
+    "copy": "copy of the key",
+    "uuid": "UUID made from the key",
+    "identity": "number that the target gives",
+}
+
+
+def _step(step: Step) -> str:
+    return step.name if step.argument is None else f"{step.name} {_code(_plain(step.argument))}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_plain(item) for item in value)
+    return "''" if value == "" else str(value)
+
+
+def _code(value: Any) -> str:
+    """Inline code that survives a table and a line: backticks inside would end it."""
+    text = " ".join(str(value).split())
+    fence = "``" if "`" in text else "`"
+    return f"{fence}{text or ' '}{fence}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _business_check(check: BusinessCheck) -> str:
+    parts = [f"- **{check.name}**: key by key over {_listed(f'`{name}`' for name in check.key)}"]
+    if check.through:
+        parts.append(f"translated through {check.through}")
+    if check.rejected:
+        parts.append(f"less what rejected rows of {check.rejected.entity} were worth")
+    parts.append(f"within {check.tolerance}" if check.tolerance else "to the last digit")
+    return ", ".join(parts)
