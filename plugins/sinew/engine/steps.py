@@ -17,7 +17,7 @@ from sinew.engine.check import check, current_contract_fingerprint, last_contrac
 from sinew.engine.extract import extract
 from sinew.engine.ledger import planned, require_active
 from sinew.engine.load import load
-from sinew.engine.session import Endpoint, connect
+from sinew.engine.session import Endpoint, connect, translated
 from sinew.engine.transform import transform
 from sinew.engine.validate import validate
 from sinew.errors import ConfigurationError, InputLostError, SinewError
@@ -55,7 +55,9 @@ def run_step(context: Context, batch_id: int, step: str) -> Batch:
 
     Idempotent: a batch that is further already is left alone.
     """
-    with connect(context.home, step=step) as home:
+    doing = f"{step} {context.migration.name} batch {batch_id}"
+    # The border of errors is around the locks and claims too: a connection may break at any statement.
+    with connect(context.home, step=step) as home, translated(doing):
         require_active(home, context.migration)
         with lane(home, context), held(home, batch_id) as batch:
             try:
