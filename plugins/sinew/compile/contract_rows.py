@@ -9,6 +9,7 @@ from typing import Any
 from psycopg import sql
 
 from sinew.compile.contract_rules import MISSING_KEYS, VALIDITY_KEYS
+from sinew.compile.expressions import columns_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ def failing_rows(
         return Rows()
     if "filter" in body:
         found = sql.SQL("({}) AND ({})").format(_raw(body["filter"]), found)
-    named = (column,) if column is not None else tuple(body.get("columns", ()))
-    return Rows(found, named)
+    named = [column] if column is not None else list(body.get("columns", ()))
+    if "expression" in body and "${" not in body["expression"]:
+        named += sorted(columns_of(body["expression"]))
+    return Rows(found, tuple(dict.fromkeys(named)))
 
 
 def duplicates(table: sql.Composable, columns: Sequence[str]) -> sql.Composable:
