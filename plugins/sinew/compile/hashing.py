@@ -65,5 +65,13 @@ def _canonical(columns: Sequence[Hashed]) -> sql.Composable:
         sql.SQL("coalesce(length(({0})::text) || ':' || ({0})::text, '-')").format(column.value)
         for column in columns
     ]
-    joined = sql.SQL(" || ',' || ").join(texts)
-    return sql.SQL("('x' || left(md5(convert_to({}, 'UTF8')), 16))::bit(64)::bigint").format(joined)
+    return sql.SQL("('x' || left(md5(convert_to({}, 'UTF8')), 16))::bit(64)::bigint").format(_joined(texts))
+
+
+def _joined(texts: Sequence[sql.Composable]) -> sql.Composable:
+    """All texts with commas between, halves first: joined one after another, a wide value would be copied
+    once for every column that follows it."""
+    if len(texts) < 2:
+        return texts[0] if texts else sql.SQL("''")
+    middle = len(texts) // 2
+    return sql.SQL("({} || ',' || {})").format(_joined(texts[:middle]), _joined(texts[middle:]))
