@@ -123,13 +123,14 @@ class TestCrash:
         postmaster = up.postmaster()
         assert postmaster is not None
         orphans = postmaster.children(recursive=True)
+        stamps = [Stamp.of(orphan.pid) for orphan in orphans]
         for orphan in orphans:
             orphan.suspend()
         postmaster.kill()
         psutil.wait_procs([postmaster], timeout=5)
         up.start()
         assert answer(up, "SELECT 1") == 1
-        assert not [p for p in orphans if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        assert not [stamp for stamp in stamps if stamp.process()]
 
     def test_a_pid_file_that_names_a_stranger_is_stale(self, up: EmbeddedPostgres) -> None:
         up.kill()
