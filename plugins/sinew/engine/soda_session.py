@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,10 @@ with warnings.catch_warnings():
     )
 
 from sinew.errors import ConfigurationError  # noqa: E402
+
+# Soda's YAML parser and its logger are one for the whole process: two verifications at once read each
+# other's contract.
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class _Dialect(PostgresSqlDialect, sqlglot_dialect="postgres"):  # type: ignore[misc, call-arg]
@@ -105,7 +110,7 @@ def verify(
     Raises ConfigurationError when Soda does not take the contract.
     """
     connection = _Connection(data_source, conn)
-    with _kept_from_logs(connection) as complaints, warnings.catch_warnings():
+    with _ONE_AT_A_TIME, _kept_from_logs(connection) as complaints, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         results = _results(connection, text, complaints)
     if complaints.texts:
