@@ -35,8 +35,8 @@ with warnings.catch_warnings():
 
 from sinew.errors import ConfigurationError  # noqa: E402
 
-# Soda's YAML parser and its logger are one for the whole process: two verifications at once read each
-# other's contract.
+# Soda's YAML parser and its logger are one for the whole process: two verifications at once read
+# each other's contract.
 _ONE_AT_A_TIME = threading.Lock()
 
 
