@@ -140,15 +140,26 @@ class Shop:
     include: Path
 
     def context(
-        self, *, rows: int = 200, cohort: str = COHORT, strategy: str = "trickle", hash: str = "auto",
-        existing: str = "fail", change: tuple[str, str] | None = None, parallelism: int | None = 1,
+        self,
+        *,
+        rows: int = 1000,
+        cohort: str = COHORT,
+        strategy: str = "trickle",
+        hash: str = "auto",
+        existing: str = "fail",
+        change: tuple[str, str] | None = None,
+        parallelism: int | None = 1,
     ) -> Context:
         """A context with the mapping; ``change`` replaces one text of it with another."""
-        text = MAPPING.format(rows=rows, cohort=cohort, strategy=strategy, hash=hash, existing=existing)
+        text = MAPPING.format(
+            rows=rows, cohort=cohort, strategy=strategy, hash=hash, existing=existing
+        )
         if change:
             assert change[0] in text
             text = text.replace(*change)
-        return Context(parse_mapping(text, include=self.include), self.source, self.home, parallelism)
+        return Context(
+            parse_mapping(text, include=self.include), self.source, self.home, parallelism
+        )
 
     def old(self, query: str) -> list[tuple[object, ...]]:
         """Run one statement on the source."""
@@ -169,7 +180,9 @@ class Shop:
         }
         found["tags_target"] = self.new("SELECT code, title FROM shop.tags ORDER BY 1")
         for name in ("customers", "orders", "lines", "log"):
-            found[f"{name}_target"] = self.new(f"SELECT to_jsonb(t) FROM shop.{name} AS t ORDER BY 1")
+            found[f"{name}_target"] = self.new(
+                f"SELECT to_jsonb(t) FROM shop.{name} AS t ORDER BY 1"
+            )
         found["rejects"] = self.new(
             "SELECT entity, source_key, scope, column_name, rule, reason FROM sinew.reject ORDER BY 1, 2, 3, 4, 5"
         )

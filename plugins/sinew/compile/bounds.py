@@ -15,6 +15,7 @@ from sinew.spec.models import Migration
 
 Key = tuple[str, ...]
 ALWAYS = sql.SQL("true")
+NEVER = sql.SQL("false")
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,14 @@ def key_column(value: sql.Composable, type_: PgType) -> sql.Composable:
     return sql.SQL('{} COLLATE "C"').format(value) if type_.category == "S" else value
 
 
-def within(columns: Sequence[sql.Composable], types: Sequence[PgType], range_: Range) -> sql.Composable:
+def within(
+    columns: Sequence[sql.Composable], types: Sequence[PgType], range_: Range
+) -> sql.Composable:
     """Predicate: the key lies in the range. Row comparison, so that a composite key's index serves."""
     if range_.kind == "whole":
         return ALWAYS
+    if range_.kind == "null_keys":
+        return NEVER
     parts = [
         _compared(columns, types, operator, bound)
         for operator, bound in ((">=", range_.lower), ("<", range_.upper))
@@ -55,7 +60,9 @@ def _compared(
         for value, type_ in zip(bound, types, strict=True)
     ]
     return sql.SQL("({}) {} ({})").format(
-        sql.SQL(", ").join(left), sql.SQL(operator), sql.SQL(", ").join(right)  # type: ignore[arg-type]
+        sql.SQL(", ").join(left),
+        sql.SQL(operator),
+        sql.SQL(", ").join(right),  # type: ignore[arg-type]
     )
 
 
@@ -70,30 +77,44 @@ def source_relation(migration: Migration, entity: str, alias: str) -> sql.Compos
 
 def key_given(plan: EntityPlan, alias: str) -> sql.Composable:
     """Predicate: no part of the key is NULL."""
-    parts = [sql.SQL("{} IS NOT NULL").format(sql.Identifier(alias, name)) for name in plan.entity.source_key]
+    parts = [
+        sql.SQL("{} IS NOT NULL").format(sql.Identifier(alias, name))
+        for name in plan.entity.source_key
+    ]
     return sql.SQL("({})").format(sql.SQL(" AND ").join(parts)) if parts else ALWAYS
 
 
-def source_predicate(plan: EntityPlan, phase: str, range_: Range, alias: str = "r") -> sql.Composable:
+def source_predicate(
+    plan: EntityPlan, phase: str, range_: Range, alias: str = "r"
+) -> sql.Composable:
     """Predicate over the source relation: the rows of one batch."""
-    keys = [sql.Identifier(alias, name) for name in plan.entity.source_key]
     parts = [membership(plan, phase, alias)]
     if range_.kind == "null_keys":
         parts.append(sql.SQL("NOT {}").format(key_given(plan, alias)))
     elif not plan.keyless:
-        parts.append(within([_travelling(plan, key) for key in keys], plan.key_types, range_))
+        parts.append(within(source_key_values(plan, alias), plan.key_types, range_))
         if plan.key_nullable:
             parts.append(key_given(plan, alias))
     return sql.SQL(" AND ").join(parts)
 
 
-def _travelling(plan: EntityPlan, key: sql.Identifier) -> sql.Composable:
-    """A key column as it will lie in landing, so that bounds compare alike on both sides."""
-    name = key._obj[-1]
-    landed = next(column for column in plan.landed if column.name == name)
-    if not landed.travels_as_text:
-        return key
-    return sql.SQL("{}::{}").format(key, sql.SQL(landed.type.sql))  # type: ignore[arg-type]
+def source_key_values(plan: EntityPlan, alias: str = "r") -> list[sql.Composable]:
+    """The key columns over the source as they will lie in landing, so that bounds compare alike on both sides."""
+    landed = {column.name: column for column in plan.landed}
+    return [
+        sql.SQL("{}::{}").format(sql.Identifier(alias, name), sql.SQL(landed[name].type.sql))  # type: ignore[arg-type]
+        if landed[name].travels_as_text
+        else sql.Identifier(alias, name)
+        for name in plan.entity.source_key
+    ]
+
+
+def ordered_source_keys(plan: EntityPlan, alias: str = "r") -> list[sql.Composable]:
+    """The same in the order that both databases agree on."""
+    return [
+        key_column(value, type_)
+        for value, type_ in zip(source_key_values(plan, alias), plan.key_types, strict=True)
+    ]
 
 
 def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable:
@@ -106,7 +127,9 @@ def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable
     if plan.entity.where:
         parts.append(sql.SQL("({}) IS TRUE").format(_qualified(plan.entity.where, alias)))
     path = plan.migration.cohort_path(plan.entity.name)
-    if path is not None and (wanted := _phase_predicate(plan.migration, phase, f"{alias}{len(path)}" if path else alias)):
+    if path is not None and (
+        wanted := _phase_predicate(plan.migration, phase, f"{alias}{len(path)}" if path else alias)
+    ):
         parts.append(_follow(plan.migration, path, alias, wanted))
     return sql.SQL(" AND ").join(parts) if parts else ALWAYS
 

@@ -28,6 +28,8 @@ from sinew.spec.columns import (
 from sinew.spec.steps import Step
 
 LANDED = "l"
+# What tells the rows of a keyless entity apart; the ordinal is numbered where landing is read.
+KEYLESS_KEY = ("sinew_hash", "sinew_ordinal")
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def assigned_value(plan: EntityPlan, fact: ColumnFact, *, own_ledger: bool = Fal
     """One mapped column's value in the target's type; ValueError when the mapping must say how."""
     value = _natural_value(plan, fact, own_ledger)
     natural = dict(plan.facts.natural)[fact.name]
-    nullable = fact.nullable and not isinstance(value.column, KeyColumn)
+    # A key that Sinew makes is never NULL, and asking would compute it, or draw a number, twice.
+    made = isinstance(value.column, KeyColumn) and value.column.strategy != "copy"
+    nullable = made or (fact.nullable and not isinstance(value.column, KeyColumn))
     assigned = assign(value.expression, natural, fact.type, nullable=nullable, has_default=False)
     return ColumnValue(value.column, fact, assigned)
 
@@ -129,10 +133,8 @@ def _plain(value: sql.Composable) -> Expression:
 
 def key_values(plan: EntityPlan) -> tuple[sql.Composable, ...]:
     """The source key over landing; for a keyless entity the row's hash and its ordinal among equal rows."""
-    if not plan.keyless:
-        return tuple(_landed(name) for name in plan.entity.source_key)
-    ordinal = sql.SQL("(row_number() OVER (PARTITION BY {0} ORDER BY {0}))::int4").format(_landed("sinew_hash"))
-    return _landed("sinew_hash"), ordinal
+    names = plan.entity.source_key or KEYLESS_KEY
+    return tuple(_landed(name) for name in names)
 
 
 def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composable:
@@ -147,14 +149,18 @@ def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composable:
     ]
     text = sql.SQL(" || ").join(parts)
     digest = sql.SQL("encode(sha256(convert_to({}, 'UTF8')), 'hex')").format(text)
-    return sql.SQL("overlay(overlay(left({}, 32) PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid").format(digest)
+    return sql.SQL(
+        "overlay(overlay(left({}, 32) PLACING '8' FROM 13) PLACING '8' FROM 17)::uuid"
+    ).format(digest)
 
 
 def _identity(plan: EntityPlan, name: str, own_ledger: bool) -> sql.Composable:
     """A number given by the target's own sequence; a row that already has one keeps it."""
     # pg_get_serial_sequence takes the table as an SQL name, so the identifiers must be quoted inside the text.
     table = plan.target.as_string(None)
-    fresh = sql.SQL("nextval(pg_get_serial_sequence({}, {})::regclass)").format(sql.Literal(table), sql.Literal(name))
+    fresh = sql.SQL("nextval(pg_get_serial_sequence({}, {})::regclass)").format(
+        sql.Literal(table), sql.Literal(name)
+    )
     if not own_ledger:
         return fresh
     position = plan.target_key.index(name) + 1
@@ -169,14 +175,18 @@ def _reference(plan: EntityPlan, column: RefColumn, fact: ColumnFact) -> Express
     taken = column.take or parent.target_key[0]
     position = parent.target_key.index(taken) + 1
     state = sql.Identifier(alias, "state")
-    value = sql.SQL("CASE WHEN {} IN ('live', 'kept') THEN {} END").format(state, sql.Identifier(alias, f"t{position}"))
+    value = sql.SQL("CASE WHEN {} IN ('live', 'kept') THEN {} END").format(
+        state, sql.Identifier(alias, f"t{position}")
+    )
     return Expression(value=value, guards=_reference_guards(column, state), declared=frozenset())
 
 
 def _reference_guards(column: RefColumn, state: sql.Composable) -> tuple[Guard, ...]:
     given = sql.SQL(" AND ").join(sql.SQL("{} IS NOT NULL").format(_landed(by)) for by in column.by)
     rejected = sql.SQL("({} = 'rejected') IS TRUE").format(state)
-    absent = sql.SQL("({} AND coalesce({}, 'deleted') NOT IN ('live', 'kept'))").format(given, state)
+    absent = sql.SQL("({} AND coalesce({}, 'deleted') NOT IN ('live', 'kept'))").format(
+        given, state
+    )
     return (
         Guard("parent_rejected", f"its {column.entity} row was rejected", rejected),
         Guard("orphan", f"there is no such row in {column.entity}", absent),

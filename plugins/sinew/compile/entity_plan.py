@@ -22,9 +22,37 @@ TEXT = PgType("text", "text", category="S")
 # Types that a binary COPY cannot carry to another database: their bytes hold oids, depend on the server's build
 # or locale, or have no receive function. They travel as text.
 TRAVELS_AS_TEXT = frozenset(
-    ["xml", "money", "aclitem", "pg_node_tree", "pg_ndistinct", "pg_dependencies", "pg_mcv_list", "refcursor"]
-    + ["regclass", "regtype", "regproc", "regprocedure", "regoper", "regoperator", "regrole", "regnamespace"]
-    + ["regconfig", "regdictionary", "regcollation", "tsquery", "jsonpath", "gtsvector", "pg_snapshot", "txid_snapshot"]
+    [
+        "xml",
+        "money",
+        "aclitem",
+        "pg_node_tree",
+        "pg_ndistinct",
+        "pg_dependencies",
+        "pg_mcv_list",
+        "refcursor",
+    ]
+    + ["pg_brin_bloom_summary", "pg_brin_minmax_multi_summary"]
+    + [
+        "regclass",
+        "regtype",
+        "regproc",
+        "regprocedure",
+        "regoper",
+        "regoperator",
+        "regrole",
+        "regnamespace",
+    ]
+    + [
+        "regconfig",
+        "regdictionary",
+        "regcollation",
+        "tsquery",
+        "jsonpath",
+        "gtsvector",
+        "pg_snapshot",
+        "txid_snapshot",
+    ]
 )
 
 
@@ -181,7 +209,8 @@ class EntityPlan:
     def source_hash(self, value: sql.Composable | None = None) -> sql.Composable:
         """Hash of a raw row over landing's columns (alias l)."""
         hashed = [
-            Hashed(sql.Identifier("l", column.name), column.type, column.deterministic) for column in self.landed
+            Hashed(sql.Identifier("l", column.name), column.type, column.deterministic)
+            for column in self.landed
         ]
         return row_hash(hashed, self.facts.hash_mode)
 

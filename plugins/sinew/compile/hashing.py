@@ -22,7 +22,19 @@ HashMode = Literal["fast", "text"]
 # 1 day), numeric without a scale (1.0 equals 1.00), jsonb (numbers in it), arrays (bounds), enums (hashed
 # by an oid that differs between databases).
 _FAITHFUL = frozenset(
-    ["bool", "int2", "int4", "int8", "oid", "uuid", "bytea", "date", "time", "timestamp", "timestamptz"]
+    [
+        "bool",
+        "int2",
+        "int4",
+        "int8",
+        "oid",
+        "uuid",
+        "bytea",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+    ]
     + ["text", "varchar"]
 )
 _FAITHFUL_WHEN_SIZED = frozenset(["numeric", "bpchar"])
@@ -53,10 +65,12 @@ def _fast(columns: Sequence[Hashed]) -> sql.Composable:
     values = [
         column.value
         if hashes_faithfully(column.type, column.deterministic)
-        else sql.SQL("({})::text COLLATE \"C\"").format(column.value)
+        else sql.SQL('({})::text COLLATE "C"').format(column.value)
         for column in columns
     ]
-    return sql.SQL("hashint8extended(hash_record_extended(ROW({}), 0), 1)").format(sql.SQL(", ").join(values))
+    return sql.SQL("hashint8extended(hash_record_extended(ROW({}), 0), 1)").format(
+        sql.SQL(", ").join(values)
+    )
 
 
 def _canonical(columns: Sequence[Hashed]) -> sql.Composable:
@@ -65,7 +79,9 @@ def _canonical(columns: Sequence[Hashed]) -> sql.Composable:
         sql.SQL("coalesce(length(({0})::text) || ':' || ({0})::text, '-')").format(column.value)
         for column in columns
     ]
-    return sql.SQL("('x' || left(md5(convert_to({}, 'UTF8')), 16))::bit(64)::bigint").format(_joined(texts))
+    return sql.SQL("('x' || left(md5(convert_to({}, 'UTF8')), 16))::bit(64)::bigint").format(
+        _joined(texts)
+    )
 
 
 def _joined(texts: Sequence[sql.Composable]) -> sql.Composable:

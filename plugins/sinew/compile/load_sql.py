@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from sinew.compile.bounds import Range, within
+from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import staging_table
 
@@ -22,7 +23,9 @@ def ledger_range(plan: EntityPlan, range_: Range, alias: str = "w") -> sql.Compo
 
 def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composable:
     """Whether the row ledger holds any entry, of whatever state, in the range."""
-    return sql.SQL("SELECT EXISTS (SELECT FROM {} AS w WHERE {})").format(plan.ledger, ledger_range(plan, range_))
+    return sql.SQL("SELECT EXISTS (SELECT FROM {} AS w WHERE {})").format(
+        plan.ledger, ledger_range(plan, range_)
+    )
 
 
 # --- target
@@ -30,15 +33,17 @@ def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composable:
 
 def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
     """Plain INSERT of every staged row: for a range that is known to be empty."""
-    return sql.SQL("INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS s").format(
-        plan.target, _names(plan), _names(plan, "s"), staging_table(batch_id)
-    )
+    return sql.SQL(
+        "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS s"
+    ).format(plan.target, _names(plan), _names(plan, "s"), staging_table(batch_id))
 
 
 def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
     """INSERT, or UPDATE of the row that has the same target key."""
     others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
-    updates = COMMA.join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others)
+    updates = COMMA.join(
+        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
+    )
     action = sql.SQL("DO UPDATE SET {}").format(updates) if others else sql.SQL("DO NOTHING")
     return sql.SQL("{} ON CONFLICT ({}) {}").format(
         insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), action
@@ -117,7 +122,9 @@ def upsert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> 
     )
 
 
-def _ledger_row(plan: EntityPlan, batch_id: int, keeping: bool) -> tuple[sql.Composable, sql.Composable]:
+def _ledger_row(
+    plan: EntityPlan, batch_id: int, keeping: bool
+) -> tuple[sql.Composable, sql.Composable]:
     state = sql.SQL("'live'")
     if keeping:
         state = sql.SQL("CASE WHEN n.t1 IS NULL THEN 'kept' ELSE 'live' END")
@@ -130,12 +137,14 @@ def _ledger_row(plan: EntityPlan, batch_id: int, keeping: bool) -> tuple[sql.Com
         ("target_hash", sql.SQL("s.sinew_target_hash")),
         ("batch_id", sql.Literal(batch_id)),
     ]
-    return COMMA.join(sql.Identifier(name) for name, _ in pairs), COMMA.join(value for _, value in pairs)
+    return COMMA.join(sql.Identifier(name) for name, _ in pairs), COMMA.join(
+        value for _, value in pairs
+    )
 
 
 def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composable:
     """Entries for rejected rows. A row that is in the target keeps its last good version and its target key."""
-    names = plan.entity.source_key or ("sinew_hash", "sinew_ordinal")
+    names = plan.entity.source_key or KEYLESS_KEY
     keys = COMMA.join(
         sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))  # type: ignore[arg-type]
         for name, type_ in zip(names, plan.key_types, strict=True)
@@ -171,9 +180,16 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composab
         sql.SQL("w.{} IS DISTINCT FROM s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
         for i, name in enumerate(plan.target_key, start=1)
     )
-    return sql.SQL("DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live' AND {} AND ({})").format(
-        plan.target, plan.ledger, staging_table(batch_id), _ledger_target(plan), AND.join(_staged_key(plan)),
-        ledger_range(plan, range_), differs,
+    return sql.SQL(
+        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live' AND {} AND ({})"
+    ).format(
+        plan.target,
+        plan.ledger,
+        staging_table(batch_id),
+        _ledger_target(plan),
+        AND.join(_staged_key(plan)),
+        ledger_range(plan, range_),
+        differs,
     )
 
 
@@ -193,8 +209,10 @@ def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) ->
 
 def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
     same_key = sql.SQL(" AND ").join(
-        sql.SQL("j.source_key ->> {} = w.{}::text").format(sql.Literal(name), sql.Identifier(f"k{i}"))
-        for i, name in enumerate(plan.entity.source_key or ("sinew_hash", "sinew_ordinal"), start=1)
+        sql.SQL("j.source_key ->> {} = w.{}::text").format(
+            sql.Literal(name), sql.Identifier(f"k{i}")
+        )
+        for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
     )
     return sql.SQL(
         "{in_range} AND w.state IN ('live', 'rejected') "
@@ -216,8 +234,14 @@ def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql
 
 def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composable:
     """Delete target rows that an earlier load of these very source rows brought."""
-    return sql.SQL("DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'").format(
-        plan.target, plan.ledger, staging_table(batch_id), _ledger_target(plan), AND.join(_staged_key(plan))
+    return sql.SQL(
+        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'"
+    ).format(
+        plan.target,
+        plan.ledger,
+        staging_table(batch_id),
+        _ledger_target(plan),
+        AND.join(_staged_key(plan)),
     )
 
 
@@ -266,16 +290,23 @@ def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
         "coalesce(sum(t.h::numeric * t.n), 0), "
         "coalesce(sum(abs(coalesce(w.n, 0) - coalesce(t.n, 0))), 0)::bigint FROM w FULL JOIN t ON t.h = w.h"
     ).format(
-        ledger=plan.ledger, batch=sql.Literal(batch_id), hash=plan.target_hash("t"), target=plan.target
+        ledger=plan.ledger,
+        batch=sql.Literal(batch_id),
+        hash=plan.target_hash("t"),
+        target=plan.target,
     )
 
 
 def _ledger_target(plan: EntityPlan) -> sql.Composable:
-    return AND.join(_equal("t", name, "w", f"t{i}") for i, name in enumerate(plan.target_key, start=1))
+    return AND.join(
+        _equal("t", name, "w", f"t{i}") for i, name in enumerate(plan.target_key, start=1)
+    )
 
 
 def _equal(left: str, left_name: str, right: str, right_name: str) -> sql.Composable:
-    return sql.SQL("{} = {}").format(sql.Identifier(left, left_name), sql.Identifier(right, right_name))
+    return sql.SQL("{} = {}").format(
+        sql.Identifier(left, left_name), sql.Identifier(right, right_name)
+    )
 
 
 def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composable:
@@ -286,7 +317,9 @@ def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composable:
 # --- the second pass: references that point into a later batch
 
 
-def settle_reference(plan: EntityPlan, index: int, parent_ledger: sql.Composable, taken: int) -> sql.Composable:
+def settle_reference(
+    plan: EntityPlan, index: int, parent_ledger: sql.Composable, taken: int
+) -> sql.Composable:
     """Fill one deferred reference wherever its parent has arrived, and follow with the row ledger's hash."""
     ref = plan.deferred[index]
     wanted = [f"d{index + 1}_{j}" for j in range(1, len(ref.by) + 1)]
@@ -296,8 +329,12 @@ def settle_reference(plan: EntityPlan, index: int, parent_ledger: sql.Composable
     )
     keys = COMMA.join(sql.Identifier("w", f"k{i}") for i in range(1, len(plan.key_types) + 1))
     targets = COMMA.join(sql.Identifier("w", f"t{i}") for i in range(1, len(plan.target_key) + 1))
-    same_target = AND.join(_equal("t", name, "todo", f"t{i}") for i, name in enumerate(plan.target_key, start=1))
-    same_entry = AND.join(_equal("w", f"k{i}", "done", f"k{i}") for i in range(1, len(plan.key_types) + 1))
+    same_target = AND.join(
+        _equal("t", name, "todo", f"t{i}") for i, name in enumerate(plan.target_key, start=1)
+    )
+    same_entry = AND.join(
+        _equal("w", f"k{i}", "done", f"k{i}") for i in range(1, len(plan.key_types) + 1)
+    )
     key_names = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
     return sql.SQL(
         "WITH todo AS (SELECT {keys}, {targets}, p.{taken} AS parent FROM {ledger} AS w JOIN {parent} AS p ON {matches} "
@@ -332,7 +369,7 @@ def unsettled(plan: EntityPlan, index: int, parent_ledger: sql.Composable) -> sq
     )
     pairs = COMMA.join(
         sql.SQL("{}::text, w.{}::text").format(sql.Literal(name), sql.Identifier(f"k{i}"))
-        for i, name in enumerate(plan.entity.source_key or ("sinew_hash", "sinew_ordinal"), start=1)
+        for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
     )
     given = AND.join(sql.SQL("w.{} IS NOT NULL").format(sql.Identifier(name)) for name in wanted)
     shown = COMMA.join(sql.SQL("w.{}::text").format(sql.Identifier(name)) for name in wanted)

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import key_column, key_given, membership, source_relation
+from sinew.compile.bounds import (
+    key_column,
+    key_given,
+    membership,
+    ordered_source_keys,
+    source_relation,
+)
 from sinew.compile.column_values import assigned_values
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.transform_sql import key_as_json
@@ -16,12 +22,13 @@ COMMA = sql.SQL(", ")
 
 def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composable:
     """Every ``rows``-th key of a phase, as text: each is the upper bound of one batch and the lower of the next."""
-    keys = _ordered_keys(plan)
+    keys = ordered_source_keys(plan)
     texts = COMMA.join(
         sql.SQL("b.{}::text").format(sql.Identifier(f"k{i}")) for i in range(1, len(keys) + 1)
     )
     named = COMMA.join(
-        sql.SQL("{} AS {}").format(key, sql.Identifier(f"k{i}")) for i, key in enumerate(keys, start=1)
+        sql.SQL("{} AS {}").format(key, sql.Identifier(f"k{i}"))
+        for i, key in enumerate(keys, start=1)
     )
     return sql.SQL(
         "SELECT {texts} FROM (SELECT {named}, row_number() OVER (ORDER BY {keys}) AS n FROM {relation} "
@@ -40,30 +47,21 @@ def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composable:
 def count_rows(plan: EntityPlan, phase: str) -> sql.Composable:
     """Rows of a phase, and those among them whose key has a NULL."""
     return sql.SQL("SELECT count(*), count(*) FILTER (WHERE NOT {}) FROM {} WHERE {}").format(
-        key_given(plan, "r"), source_relation(plan.migration, plan.entity.name, "r"), membership(plan, phase)
+        key_given(plan, "r"),
+        source_relation(plan.migration, plan.entity.name, "r"),
+        membership(plan, phase),
     )
 
 
 def repeated_keys(plan: EntityPlan) -> sql.Composable:
     """Number of source keys that more than one row has."""
-    return sql.SQL("SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1) AS d").format(
+    return sql.SQL(
+        "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1) AS d"
+    ).format(
         source_relation(plan.migration, plan.entity.name, "r"),
         key_given(plan, "r"),
         COMMA.join(sql.Identifier("r", name) for name in plan.entity.source_key),
     )
-
-
-def _ordered_keys(plan: EntityPlan) -> list[sql.Composable]:
-    landed = {column.name: column for column in plan.landed}
-    return [
-        key_column(
-            sql.SQL("{}::{}").format(sql.Identifier("r", name), sql.SQL(landed[name].type.sql))  # type: ignore[arg-type]
-            if landed[name].travels_as_text
-            else sql.Identifier("r", name),
-            landed[name].type,
-        )
-        for name in plan.entity.source_key
-    ]
 
 
 # --- rows that lose a unique value of the target
@@ -73,7 +71,8 @@ def copy_unique_out(plan: EntityPlan, names: Sequence[str]) -> sql.Composable:
     """COPY of the source columns that a unique value is made from, of the whole entity."""
     landed = [column for column in plan.landed if column.name in names]
     values = COMMA.join(
-        sql.SQL("{}::{}").format(sql.Identifier("r", c.name), sql.SQL(c.type.sql)) for c in landed  # type: ignore[arg-type]
+        sql.SQL("{}::{}").format(sql.Identifier("r", c.name), sql.SQL(c.type.sql))
+        for c in landed  # type: ignore[arg-type]
     )
     where = [key_given(plan, "r")]
     if plan.entity.where:
@@ -99,7 +98,8 @@ def insert_duplicates(plan: EntityPlan, unique: Sequence[str]) -> sql.Composable
     sound = [sql.SQL("NOT {}").format(g.when) for value in values for g in value.expression.guards]
     given = [sql.SQL("({}) IS NOT NULL").format(value.expression.value) for value in values]
     keys = COMMA.join(
-        key_column(sql.Identifier("l", name), plan.landed_types[name]) for name in plan.entity.source_key
+        key_column(sql.Identifier("l", name), plan.landed_types[name])
+        for name in plan.entity.source_key
     )
     return sql.SQL(
         "INSERT INTO sinew.duplicate (mapping, entity, column_name, source_key) "

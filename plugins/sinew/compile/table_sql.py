@@ -70,7 +70,9 @@ _INT8 = PgType("bigint", "int8")
 _TID = PgType("tid", "tid")
 
 
-def _create_unlogged(table: sql.Identifier, columns: Iterable[tuple[str, PgType]]) -> sql.Composable:
+def _create_unlogged(
+    table: sql.Identifier, columns: Iterable[tuple[str, PgType]]
+) -> sql.Composable:
     # Nobody updates these tables, and autovacuum would only compete with the loads.
     return sql.SQL("CREATE UNLOGGED TABLE {} ({}) WITH (autovacuum_enabled = false)").format(
         table, _columns(columns)

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sinew.compile.bounds import Range, source_predicate, source_relation
-from sinew.compile.column_values import ColumnValue, assigned_values, key_values
+from sinew.compile.column_values import (
+    KEYLESS_KEY,
+    ColumnValue,
+    assigned_values,
+    key_values,
+)
 from sinew.compile.entity_plan import EntityPlan, LandedColumn, ledger_of
 from sinew.compile.hashing import Hashed, row_hash
 from sinew.compile.table_sql import landing_table, python_table, staging_table
@@ -88,13 +93,17 @@ def landing_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
 
 def landing_totals(batch_id: int) -> sql.Composable:
     """Rows and sum of the source's hashes."""
-    return sql.SQL("SELECT count(*), coalesce(sum(l.sinew_hash), 0) FROM {} AS l").format(landing_table(batch_id))
+    return sql.SQL("SELECT count(*), coalesce(sum(l.sinew_hash), 0) FROM {} AS l").format(
+        landing_table(batch_id)
+    )
 
 
 # --- transform
 
 
-def insert_staging(plan: EntityPlan, now: Circumstances, rows: sql.Composable | None = None) -> sql.Composable:
+def insert_staging(
+    plan: EntityPlan, now: Circumstances, rows: sql.Composable | None = None
+) -> sql.Composable:
     """Map every landed row that no guard keeps out; ``rows`` narrows it to a range of landing's row ids."""
     values = assigned_values(plan, own_ledger=now.own_ledger)
     mapped = [_as(value.expression.value, value.fact.type.sql, value.name) for value in values]
@@ -105,7 +114,12 @@ def insert_staging(plan: EntityPlan, now: Circumstances, rows: sql.Composable | 
         for j, by in enumerate(ref.by, start=1)
     ]
     names = [value.name for value in values] + _extra_names(plan)
-    inner = [*mapped, *keys, *deferred, _alias(sql.Identifier("l", "sinew_hash"), "sinew_source_hash")]
+    inner = [
+        *mapped,
+        *keys,
+        *deferred,
+        _alias(sql.Identifier("l", "sinew_hash"), "sinew_source_hash"),
+    ]
     kept = [sql.SQL("NOT {}").format(out) for out in keeping_out(plan, now, values)]
     # OFFSET 0 keeps the planner from evaluating each value once more inside the hash.
     return sql.SQL(
@@ -129,7 +143,7 @@ def _extra_names(plan: EntityPlan) -> list[str]:
 
 
 def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composable:
-    parts = [sql.SQL("{} AS l").format(landing_table(now.batch_id))]
+    parts = [_landing(plan, now.batch_id)]
     for i, ref in enumerate(plan.refs, start=1):
         on = AND.join(
             sql.SQL("{} = {}").format(sql.Identifier(f"p{i}", f"k{j}"), sql.Identifier("l", by))
@@ -147,6 +161,15 @@ def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composable:
     return sql.SQL(" ").join(parts)
 
 
+def _landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
+    """Landing as ``l``; equal rows of a keyless entity are numbered."""
+    if not plan.keyless:
+        return sql.SQL("{} AS l").format(landing_table(batch_id))
+    return sql.SQL(
+        "(SELECT b.*, b.ctid, (row_number() OVER (PARTITION BY b.sinew_hash))::int4 AS sinew_ordinal FROM {} AS b) AS l"
+    ).format(landing_table(batch_id))
+
+
 def _left_join(table: sql.Composable, alias: str, on: sql.Composable) -> sql.Composable:
     return sql.SQL("LEFT JOIN {} AS {} ON {}").format(table, sql.Identifier(alias), on)
 
@@ -155,7 +178,9 @@ def keeping_out(
     plan: EntityPlan, now: Circumstances, values: Sequence[ColumnValue]
 ) -> list[sql.Composable]:
     """Predicates, any of which keeps a landed row out of staging."""
-    guards = [trouble.guard.when for trouble in troubles(plan, now, values) if trouble.on_error != "null"]
+    guards = [
+        trouble.guard.when for trouble in troubles(plan, now, values) if trouble.on_error != "null"
+    ]
     return [*elsewhere(plan, now), *guards]
 
 
@@ -166,7 +191,9 @@ def elsewhere(plan: EntityPlan, now: Circumstances) -> list[sql.Composable]:
     other = sql.SQL(
         "(e.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {} AND entity = {} AND phase <> {}) "
         "AND (e.state IN ('live', 'kept') OR (e.state = 'rejected' AND e.source_hash = l.sinew_hash))) IS TRUE"
-    ).format(sql.Literal(plan.migration.name), sql.Literal(plan.entity.name), sql.Literal(now.phase))
+    ).format(
+        sql.Literal(plan.migration.name), sql.Literal(plan.entity.name), sql.Literal(now.phase)
+    )
     return [sql.SQL("({})").format(other)]
 
 
@@ -177,9 +204,7 @@ def count_elsewhere(plan: EntityPlan, now: Circumstances) -> sql.Composable:
     )
 
 
-def troubles(
-    plan: EntityPlan, now: Circumstances, values: Sequence[ColumnValue]
-) -> list[Trouble]:
+def troubles(plan: EntityPlan, now: Circumstances, values: Sequence[ColumnValue]) -> list[Trouble]:
     """Every guard of the entity, in the order in which they are asked."""
     found = [_null_key(plan)] if plan.key_nullable else []
     for value in values:
@@ -187,7 +212,9 @@ def troubles(
         if (failed := _python_failed(plan, value)) is not None:
             found.append(failed)
         sample = _sample(plan, value)
-        found += [Trouble(value.name, guard, column.on_error, sample) for guard in value.expression.guards]
+        found += [
+            Trouble(value.name, guard, column.on_error, sample) for guard in value.expression.guards
+        ]
     return [*found, *(_duplicate(plan) if now.duplicates else [])]
 
 
@@ -201,7 +228,9 @@ def _python_failed(plan: EntityPlan, value: ColumnValue) -> Trouble | None:
     if value.column not in plan.python_columns:
         return None
     failed = sql.Identifier("x", f"{value.name}__failed")
-    guard = Guard("python", "the function failed for this row", sql.SQL("({} IS NOT NULL)").format(failed))
+    guard = Guard(
+        "python", "the function failed for this row", sql.SQL("({} IS NOT NULL)").format(failed)
+    )
     return Trouble(value.name, guard, value.column.on_error, sql.SQL("{}::text").format(failed))
 
 
@@ -209,7 +238,9 @@ def _duplicate(plan: EntityPlan) -> list[Trouble]:
     key = key_as_json(plan)
     when = sql.SQL(
         "(({key}) IN (SELECT source_key FROM sinew.duplicate WHERE mapping = {mapping} AND entity = {entity}))"
-    ).format(key=key, mapping=sql.Literal(plan.migration.name), entity=sql.Literal(plan.entity.name))
+    ).format(
+        key=key, mapping=sql.Literal(plan.migration.name), entity=sql.Literal(plan.entity.name)
+    )
     guard = Guard("duplicate", "a row with a smaller key has the same unique value", when)
     return [Trouble(plan.entity.source_key[0], guard, "reject", sql.SQL("NULL::text"))]
 
@@ -226,7 +257,7 @@ def _sample(plan: EntityPlan, value: ColumnValue) -> sql.Composable:
 
 def key_as_json(plan: EntityPlan) -> sql.Composable:
     """The source key as a jsonb object of texts, the form in which rejects keep it."""
-    names = plan.entity.source_key or ("sinew_hash", "sinew_ordinal")
+    names = plan.entity.source_key or KEYLESS_KEY
     pairs = COMMA.join(
         sql.SQL("{}, ({})::text").format(sql.SQL("{}::text").format(sql.Literal(name)), value)
         for name, value in zip(names, key_values(plan), strict=True)
@@ -252,13 +283,13 @@ def insert_failed(plan: EntityPlan, now: Circumstances) -> sql.Composable:
         "INSERT INTO sinew.reject (batch_id, mapping, entity, source_key, source_hash, scope, column_name, rule, "
         "reason) SELECT {batch}, {mapping}, {entity}, k.source_key, k.sinew_hash, 'row', b.column_name, 'expression', "
         "'an expression fails for this row: ' || b.reason FROM sinew_bad AS b JOIN "
-        "(SELECT {key} AS source_key, l.sinew_hash, l.ctid AS sinew_row FROM {landing} AS l) AS k USING (sinew_row)"
+        "(SELECT {key} AS source_key, l.sinew_hash, l.ctid AS sinew_row FROM {landing}) AS k USING (sinew_row)"
     ).format(
         batch=sql.Literal(now.batch_id),
         mapping=sql.Literal(plan.migration.name),
         entity=sql.Literal(plan.entity.name),
         key=key_as_json(plan),
-        landing=landing_table(now.batch_id),
+        landing=_landing(plan, now.batch_id),
     )
 
 
@@ -269,24 +300,40 @@ def insert_nulled(plan: EntityPlan, now: Circumstances) -> list[sql.Composable]:
     staged = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE s.sinew_row = l.ctid)").format(
         staging_table(now.batch_id)
     )
-    by_column = {name: [t for t in found if t.column == name] for name in dict.fromkeys(t.column for t in found)}
+    by_column = {
+        name: [t for t in found if t.column == name]
+        for name in dict.fromkeys(t.column for t in found)
+    }
     return [
-        _tell(plan, now, some, "value", [staged, sql.SQL("({})").format(OR.join(t.guard.when for t in some))])
+        _tell(
+            plan,
+            now,
+            some,
+            "value",
+            [staged, sql.SQL("({})").format(OR.join(t.guard.when for t in some))],
+        )
         for some in by_column.values()
     ]
 
 
 def _tell(
-    plan: EntityPlan, now: Circumstances, found: Sequence[Trouble], scope: str, where: Sequence[sql.Composable]
+    plan: EntityPlan,
+    now: Circumstances,
+    found: Sequence[Trouble],
+    scope: str,
+    where: Sequence[sql.Composable],
 ) -> sql.Composable:
     which = [
-        sql.SQL("WHEN {} THEN {}").format(trouble.guard.when, sql.Literal(i)) for i, trouble in enumerate(found)
+        sql.SQL("WHEN {} THEN {}").format(trouble.guard.when, sql.Literal(i))
+        for i, trouble in enumerate(found)
     ]
     samples = [
         sql.SQL("WHEN {} THEN {}").format(trouble.guard.when, trouble.sample) for trouble in found
     ]
     told = COMMA.join(
-        sql.SQL("({}, {}, {}, {})").format(*map(sql.Literal, (i, t.column, t.guard.rule, t.guard.reason)))
+        sql.SQL("({}, {}, {}, {})").format(
+            *map(sql.Literal, (i, t.column, t.guard.rule, t.guard.reason))
+        )
         for i, t in enumerate(found)
     )
     return sql.SQL(

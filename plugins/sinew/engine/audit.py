@@ -8,8 +8,8 @@ import psycopg
 from psycopg import sql
 
 from sinew.compile.bounds import membership, source_relation
-from sinew.compile.column_values import assigned_value, natural_values
-from sinew.compile.entity_plan import EntityFacts, EntityPlan, needed_columns
+from sinew.compile.column_values import KEYLESS_KEY, assigned_value, natural_values
+from sinew.compile.entity_plan import INT4, INT8, EntityFacts, EntityPlan, needed_columns
 from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.hashing import HashMode
 from sinew.engine import catalog
@@ -42,7 +42,9 @@ def audit(source: psycopg.Connection, home: psycopg.Connection, migration: Migra
     return found
 
 
-def _hash_mode(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> HashMode:
+def _hash_mode(
+    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+) -> HashMode:
     """The record hash is for two servers of one major version and one encoding."""
     ours, theirs = catalog.server(home), catalog.server(source)
     alike = ours.major == theirs.major and ours.encoding == theirs.encoding
@@ -67,30 +69,42 @@ def _audit_entity(
         found.plans[entity.name] = plan
 
 
-def _source_columns(source: psycopg.Connection, found: Audit, entity: Entity) -> tuple[ColumnFact, ...]:
+def _source_columns(
+    source: psycopg.Connection, found: Audit, entity: Entity
+) -> tuple[ColumnFact, ...]:
     facts = _relation_columns(source, found, entity)
     names = {fact.name for fact in facts}
     if facts:
         for path, name in _named(entity):
             if name not in names:
-                found.complain(_unknown(name, names, "source column", str(entity.source.table or entity.source.sql)), *path)
+                found.complain(
+                    _unknown(
+                        name, names, "source column", str(entity.source.table or entity.source.sql)
+                    ),
+                    *path,
+                )
     return facts
 
 
-def _relation_columns(source: psycopg.Connection, found: Audit, entity: Entity) -> tuple[ColumnFact, ...]:
+def _relation_columns(
+    source: psycopg.Connection, found: Audit, entity: Entity
+) -> tuple[ColumnFact, ...]:
     path = ("entities", entity.name, "from")
     if entity.source.table is None:
         try:
             with source.transaction():
                 return catalog.described(source, sql.SQL(entity.source.text))  # type: ignore[arg-type]
         except psycopg.Error as error:
-            found.complain(f"the source refuses {entity.source.sql}: {describe(error)}; mend the SELECT", *path)
+            found.complain(
+                f"the source refuses {entity.source.sql}: {describe(error)}; mend the SELECT", *path
+            )
             return ()
     schema = found.migration.schema_of(entity.name)
     relation = catalog.relation(source, schema, entity.source.table)
     if relation is None:
         found.complain(
-            f"the source has no table or view {schema}.{entity.source.table}; spell it as the catalog does", *path
+            f"the source has no table or view {schema}.{entity.source.table}; spell it as the catalog does",
+            *path,
         )
         return ()
     if not _may(source, relation.oid, "SELECT"):
@@ -106,7 +120,10 @@ def _named(entity: Entity) -> list[tuple[tuple[str, ...], str]]:
         named += [((*base, "columns", column.name), name) for name in column.reads]
     extra = needed_columns(entity) - {name for _, name in named}
     by_expr = {
-        name: column.name for column in entity.columns.values() for name in extra if name in getattr(column, "sql", "")
+        name: column.name
+        for column in entity.columns.values()
+        for name in extra
+        if name in getattr(column, "sql", "")
     }
     return named + [((*base, "columns", by_expr.get(name, "")), name) for name in sorted(extra)]
 
@@ -128,7 +145,9 @@ def _target_columns(
     path = ("entities", entity.name)
     relation = catalog.relation(home, schema, entity.into)
     if relation is None:
-        found.complain(f"the target has no table {schema}.{entity.into}: create it, or mend `into`", *path)
+        found.complain(
+            f"the target has no table {schema}.{entity.into}: create it, or mend `into`", *path
+        )
         return (), ()
     for privilege in ("SELECT", "INSERT", "UPDATE", "DELETE"):
         if not _may(home, relation.oid, privilege):
@@ -146,13 +165,22 @@ def _check_target(
     names = {fact.name for fact in facts}
     for column in entity.columns:
         if column not in names:
-            found.complain(_unknown(column, names, "target column", entity.into), *base, "columns", column)
+            found.complain(
+                _unknown(column, names, "target column", entity.into), *base, "columns", column
+            )
     for fact in facts:
         if fact.generated and fact.name in entity.columns:
-            found.complain(f"{fact.name} is generated by the target: remove it", *base, "columns", fact.name)
-        needed = not fact.nullable and not fact.has_default and not fact.identity and not fact.generated
+            found.complain(
+                f"{fact.name} is generated by the target: remove it", *base, "columns", fact.name
+            )
+        needed = (
+            not fact.nullable and not fact.has_default and not fact.identity and not fact.generated
+        )
         if needed and fact.name not in entity.columns:
-            found.complain(f"target column {fact.name} is NOT NULL without a default, but nothing fills it: map it", *base)
+            found.complain(
+                f"target column {fact.name} is NOT NULL without a default, but nothing fills it: map it",
+                *base,
+            )
     key = set(entity.target_key)
     if key and not any(set(columns) == key for columns in unique):
         found.complain(
@@ -188,8 +216,14 @@ def _check_predicates(source: psycopg.Connection, found: Audit, plan: EntityPlan
             with source.transaction():
                 catalog.described(source, query)
         except psycopg.Error as error:
-            path = ("entities", plan.entity.name, "where") if plan.entity.where else ("phases", position)
-            found.complain(f"the source refuses the condition for {plan.entity.name}: {describe(error)}", *path)
+            path = (
+                ("entities", plan.entity.name, "where")
+                if plan.entity.where
+                else ("phases", position)
+            )
+            found.complain(
+                f"the source refuses the condition for {plan.entity.name}: {describe(error)}", *path
+            )
 
 
 def _with_natural_types(home: psycopg.Connection, found: Audit, plan: EntityPlan) -> EntityPlan:
@@ -201,24 +235,34 @@ def _with_natural_types(home: psycopg.Connection, found: Audit, plan: EntityPlan
         found.complain(f"{error}", "entities", plan.entity.name)
         return plan
     for value in values:
-        query = sql.SQL("SELECT {} AS value FROM {}").format(value.expression.value, _typed_nothing(plan, found))
+        query = sql.SQL("SELECT {} AS value FROM {}").format(
+            value.expression.value, _typed_nothing(plan, found)
+        )
         try:
             with home.transaction():
                 natural.append((value.name, catalog.described(home, query)[0].type))
         except psycopg.Error as error:
             found.complain(
                 f"the value of {value.name} cannot be computed: {describe(error)}; mend its mapping",
-                "entities", plan.entity.name, "columns", value.name,
+                "entities",
+                plan.entity.name,
+                "columns",
+                value.name,
             )
     facts = EntityFacts(
-        plan.facts.source, plan.facts.target, plan.facts.target_unique, plan.facts.hash_mode, tuple(natural)
+        plan.facts.source,
+        plan.facts.target,
+        plan.facts.target_unique,
+        plan.facts.hash_mode,
+        tuple(natural),
     )
     return plan.with_facts(facts)
 
 
 def _typed_nothing(plan: EntityPlan, found: Audit) -> sql.Composable:
     """A FROM clause of one row of NULLs with the types that the transform will meet."""
-    landed = [(column.name, column.type) for column in plan.landed] + [("sinew_hash", PgType("bigint", "int8"))]
+    landed = [(column.name, column.type) for column in plan.landed]
+    landed += zip(KEYLESS_KEY, (INT8, INT4), strict=True)
     parts = [_nulls("l", landed)]
     for i, ref in enumerate(plan.refs, start=1):
         parent = found.plans.get(ref.entity)

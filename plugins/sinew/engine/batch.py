@@ -70,7 +70,9 @@ def get_batch(home: psycopg.Connection, batch_id: int) -> Batch:
     cursor = home.cursor(row_factory=args_row(Batch))
     batch = cursor.execute(statement("batch/get"), {"id": batch_id}).fetchone()
     if batch is None:
-        raise ConfigurationError(f"batch {batch_id} is not in the ledger of this database: plan the phase again")
+        raise ConfigurationError(
+            f"batch {batch_id} is not in the ledger of this database: plan the phase again"
+        )
     return batch
 
 
@@ -84,7 +86,9 @@ def held(home: psycopg.Connection, batch_id: int) -> Iterator[Batch]:
     try:
         home.execute("SELECT pg_advisory_lock(%s, %s)", (BATCH_LOCK, batch_id))
     except psycopg.errors.LockNotAvailable:
-        raise InterruptedStepError(f"batch {batch_id} is held by another task for longer than the lock time-out")
+        raise InterruptedStepError(
+            f"batch {batch_id} is held by another task for longer than the lock time-out"
+        )
     try:
         claim(home, batch_id)
         yield get_batch(home, batch_id)
@@ -111,7 +115,9 @@ def advance(
         "values": json.dumps(values, default=str),
     }
     if home.execute(statement("batch/advance"), parameters).fetchone() is None:
-        raise FencedError(f"{batch.title}: another attempt has taken over; this one leaves no trace")
+        raise FencedError(
+            f"{batch.title}: another attempt has taken over; this one leaves no trace"
+        )
 
 
 def set_state(home: psycopg.Connection, batch: Batch, state: str) -> None:
@@ -121,9 +127,13 @@ def set_state(home: psycopg.Connection, batch: Batch, state: str) -> None:
         (state, batch.id, batch.attempt),
     ).fetchone()
     if done is None:
-        raise FencedError(f"{batch.title}: another attempt has taken over; this one leaves no trace")
+        raise FencedError(
+            f"{batch.title}: another attempt has taken over; this one leaves no trace"
+        )
 
 
 def note_failure(home: psycopg.Connection, batch: Batch, error: str) -> None:
     """Remember in the ledger why a step failed, for the status and the report."""
-    home.execute(statement("batch/fail"), {"id": batch.id, "attempt": batch.attempt, "error": error[:2000]})
+    home.execute(
+        statement("batch/fail"), {"id": batch.id, "attempt": batch.attempt, "error": error[:2000]}
+    )

@@ -18,7 +18,9 @@ MOST_BAD_ROWS = 500
 _DATA_ERRORS = (psycopg.DataError, psycopg.errors.RaiseException)
 
 
-def insert_bisecting(home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch) -> None:
+def insert_bisecting(
+    home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch
+) -> None:
     """Stage the batch; rows whose expression fails end up in the temporary table sinew_bad, with the SQLSTATE."""
     try:
         with home.transaction():
@@ -30,12 +32,18 @@ def insert_bisecting(home: psycopg.Connection, plan: EntityPlan, now: Circumstan
 
 def _pages(home: psycopg.Connection, batch: Batch) -> int:
     table = landing_table(batch.id).as_string(None)
-    row = home.execute("SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int", (table,)).fetchone()
+    row = home.execute(
+        "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::int", (table,)
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
 def _halve(
-    home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch, parts: list[tuple[int, int]]
+    home: psycopg.Connection,
+    plan: EntityPlan,
+    now: Circumstances,
+    batch: Batch,
+    parts: list[tuple[int, int]],
 ) -> None:
     while parts:
         first, last = parts.pop()
@@ -77,7 +85,8 @@ def _attempt(
 def _set_aside(home: psycopg.Connection, batch: Batch, row: str, error: psycopg.Error) -> None:
     # The server's message may quote the value, so only the name of the error is kept.
     home.execute(
-        "INSERT INTO sinew_bad VALUES (%s::tid, '*', %s)", (row, f"{type(error).__name__} ({error.sqlstate})")
+        "INSERT INTO sinew_bad VALUES (%s::tid, '*', %s)",
+        (row, f"{type(error).__name__} ({error.sqlstate})"),
     )
     count = home.execute("SELECT count(*) FROM sinew_bad").fetchone()
     if count and count[0] > MOST_BAD_ROWS:
@@ -89,5 +98,6 @@ def _set_aside(home: psycopg.Connection, batch: Batch, row: str, error: psycopg.
 
 def _between(first: str, last: str) -> sql.Composable:
     """A range scan over landing's pages."""
-    return sql.SQL("l.ctid >= {}::tid AND l.ctid < {}::tid").format(sql.Literal(first), sql.Literal(last))
-
+    return sql.SQL("l.ctid >= {}::tid AND l.ctid < {}::tid").format(
+        sql.Literal(first), sql.Literal(last)
+    )

@@ -56,7 +56,9 @@ def server(conn: psycopg.Connection) -> ServerFacts:
 
 def relation(conn: psycopg.Connection, schema: str, name: str) -> RelationFacts | None:
     """One relation, or None when there is none of that name."""
-    row = conn.execute(statement("catalog/relation"), {"schema": schema, "relation": name}).fetchone()
+    row = conn.execute(
+        statement("catalog/relation"), {"schema": schema, "relation": name}
+    ).fetchone()
     return RelationFacts(*row) if row else None
 
 
@@ -66,7 +68,12 @@ def columns(conn: psycopg.Connection, oid: int) -> tuple[ColumnFact, ...]:
     found = types(conn, [(row[1], row[2]) for row in rows])
     return tuple(
         ColumnFact(
-            name=row[0], type=type_, nullable=row[3], has_default=row[4], generated=row[5], identity=row[6],
+            name=row[0],
+            type=type_,
+            nullable=row[3],
+            has_default=row[4],
+            generated=row[5],
+            identity=row[6],
             deterministic_collation=row[7],
         )
         for row, type_ in zip(rows, found, strict=True)
@@ -76,7 +83,9 @@ def columns(conn: psycopg.Connection, oid: int) -> tuple[ColumnFact, ...]:
 def unique_indexes(conn: psycopg.Connection, oid: int) -> tuple[UniqueIndex, ...]:
     """Unique indexes, primary key first."""
     rows = conn.execute(statement("catalog/unique_indexes"), {"relation": oid}).fetchall()
-    return tuple(UniqueIndex(name, primary, tuple(cols), nullable) for name, primary, cols, nullable in rows)
+    return tuple(
+        UniqueIndex(name, primary, tuple(cols), nullable) for name, primary, cols, nullable in rows
+    )
 
 
 def types(conn: psycopg.Connection, wanted: Sequence[tuple[int, int]]) -> list[PgType]:
@@ -106,4 +115,6 @@ def described(conn: psycopg.Connection, query: sql.Composable) -> tuple[ColumnFa
     assert result is not None
     wanted = [(result.ftype(i), result.fmod(i)) for i in range(result.nfields)]
     names = [(result.fname(i) or b"").decode() for i in range(result.nfields)]
-    return tuple(ColumnFact(name, type_) for name, type_ in zip(names, types(conn, wanted), strict=True))
+    return tuple(
+        ColumnFact(name, type_) for name, type_ in zip(names, types(conn, wanted), strict=True)
+    )

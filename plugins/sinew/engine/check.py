@@ -68,7 +68,7 @@ def _judge(
 ) -> tuple[GateResult, list[dict[str, Any]]]:
     """The verdict, and a few masked rows for each check that failed."""
     user = read_contract(plan)
-    limit = _reject_limit(plan, batch)
+    limit = _reject_limit(home, plan, batch)
     if not batch.staged_rows:
         # Soda evaluates no aggregate over no rows; such a batch is judged by its counts.
         return evaluate_empty(user).with_check(limit), []
@@ -93,14 +93,16 @@ def staging_facts(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> S
 
 def _reference(plan: EntityPlan, ref: RefColumn) -> Reference:
     parent = plan.migration.entities[ref.entity]
-    return Reference((ref.name,), plan.target_schema, parent.into, (ref.take or parent.target_key[0],))
+    return Reference(
+        (ref.name,), plan.target_schema, parent.into, (ref.take or parent.target_key[0],)
+    )
 
 
-def _reject_limit(plan: EntityPlan, batch: Batch) -> CheckOutcome:
+def _reject_limit(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> CheckOutcome:
     """The mapping's own limit of rejected rows, as one more check of the gate."""
     limit = plan.migration.max_rejects_of(plan.entity.name)
     rows = batch.rejected_rows or 0
-    allowed = limit * (batch.source_rows or 0) if isinstance(limit, float) else limit
+    allowed = limit * _rows_of(home, batch) if isinstance(limit, float) else limit
     return CheckOutcome(
         name="rejected rows are within max_rejects",
         kind="max_rejects",
@@ -112,6 +114,18 @@ def _reject_limit(plan: EntityPlan, batch: Batch) -> CheckOutcome:
         failed_rows=rows,
         definition=f"max_rejects: {limit}",
     )
+
+
+def _rows_of(home: psycopg.Connection, batch: Batch) -> int:
+    """What a share of rejects is a share of: the batch, or the phase for rows that have no key to be moved by."""
+    if batch.kind != "null_keys":
+        return batch.source_rows or 0
+    row = home.execute(
+        "SELECT sum(expected_rows)::bigint FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s "
+        "AND state <> 'stale'",
+        (batch.mapping, batch.entity, batch.phase),
+    ).fetchone()
+    return int(row[0] or 0) if row else 0
 
 
 def contract_path(plan: EntityPlan) -> Path | None:
@@ -130,35 +144,51 @@ def read_contract(plan: EntityPlan) -> dict[str, Any] | None:
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"contract {path.name} is no YAML: {error}; mend the file") from None
+        raise ConfigurationError(
+            f"contract {path.name} is no YAML: {error}; mend the file"
+        ) from None
     if not isinstance(found, dict):
-        raise ConfigurationError(f"contract {path.name} is no mapping of keys: write a Soda v4 contract")
+        raise ConfigurationError(
+            f"contract {path.name} is no mapping of keys: write a Soda v4 contract"
+        )
     return found
 
 
 def current_contract_fingerprint(plan: EntityPlan) -> str:
     """Fingerprint of all that judges the entity's batches: its contract and its limit of rejects."""
     limit = plan.migration.max_rejects_of(plan.entity.name)
-    return hashlib.sha256(f"{contract_fingerprint(read_contract(plan))}/{limit}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{contract_fingerprint(read_contract(plan))}/{limit}".encode()
+    ).hexdigest()
 
 
 def last_contract_fingerprint(home: psycopg.Connection, batch: Batch) -> str | None:
     """What the batch was last judged by."""
     row = home.execute(
-        "SELECT contract FROM sinew.gate WHERE batch_id = %s ORDER BY attempt DESC LIMIT 1", (batch.id,)
+        "SELECT contract FROM sinew.gate WHERE batch_id = %s ORDER BY attempt DESC LIMIT 1",
+        (batch.id,),
     ).fetchone()
     return row[0] if row else None
 
 
 def _record(
-    home: psycopg.Connection, plan: EntityPlan, batch: Batch, result: GateResult, samples: list[dict[str, Any]]
+    home: psycopg.Connection,
+    plan: EntityPlan,
+    batch: Batch,
+    result: GateResult,
+    samples: list[dict[str, Any]],
 ) -> None:
     home.execute(
         "INSERT INTO sinew.gate (batch_id, attempt, staging_hash, passed, contract, checks, samples, seconds) "
         "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         (
-            batch.id, batch.attempt, batch.staging_hash, result.passed, current_contract_fingerprint(plan),
-            json.dumps([asdict(item) for item in result.checks], default=str), json.dumps(samples, default=str),
+            batch.id,
+            batch.attempt,
+            batch.staging_hash,
+            result.passed,
+            current_contract_fingerprint(plan),
+            json.dumps([asdict(item) for item in result.checks], default=str),
+            json.dumps(samples, default=str),
             result.seconds,
         ),
     )

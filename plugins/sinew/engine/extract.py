@@ -29,7 +29,11 @@ def source_snapshot(source: psycopg.Connection) -> Iterator[tuple[str, str, str]
             raise ConfigurationError(
                 "the source is a standby, whose snapshots cannot be trusted: name the primary in the connection"
             )
-        snapshot, position, started = source.execute(statement("catalog/snapshot")).fetchone() or ("", "", "")
+        snapshot, position, started = source.execute(statement("catalog/snapshot")).fetchone() or (
+            "",
+            "",
+            "",
+        )
         yield snapshot, position, f"{_system(source)}/{started}"
     finally:
         if not source.closed:
@@ -50,7 +54,9 @@ def _system(source: psycopg.Connection) -> str:
     return str(row[0]) if row else "?"
 
 
-def extract(source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
+def extract(
+    source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan, batch: Batch
+) -> None:
     """Fill landing anew and prove it: same rows, and every hash computed here equals the source's."""
     began = monotonic()
     with translated(f"extract {batch.title}"), home.transaction():
@@ -58,7 +64,11 @@ def extract(source: psycopg.Connection, home: psycopg.Connection, plan: EntityPl
         home.execute(create_landing(plan, batch.id))
         with source_snapshot(source) as (snapshot, position, system):
             sent, size = pipe(source, home, plan, batch)
-        rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (0, 0, 0)
+        rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (
+            0,
+            0,
+            0,
+        )
         if rows != sent or differing:
             raise MismatchError(
                 f"extract {batch.title}: the source sent {sent} rows, {rows} landed, {differing} of them with "
@@ -66,8 +76,17 @@ def extract(source: psycopg.Connection, home: psycopg.Connection, plan: EntityPl
                 "or set `hash: text` in the mapping"
             )
         advance(
-            home, batch, "extracted", "extract", monotonic() - began, source_snapshot=snapshot,
-            source_system=system, source_lsn=position, source_rows=rows, source_hash=total, bytes=size,
+            home,
+            batch,
+            "extracted",
+            "extract",
+            monotonic() - began,
+            source_snapshot=snapshot,
+            source_system=system,
+            source_lsn=position,
+            source_rows=rows,
+            source_hash=total,
+            bytes=size,
         )
 
 

@@ -44,7 +44,9 @@ def lock_mapping(home: psycopg.Connection, mapping: str) -> None:
 def activate(home: psycopg.Connection, migration: Migration) -> str:
     """Make this text of the mapping the active one; returns its fingerprint."""
     fingerprint = migration.fingerprint()
-    home.execute("UPDATE sinew.mapping SET active = false WHERE name = %s AND active", (migration.name,))
+    home.execute(
+        "UPDATE sinew.mapping SET active = false WHERE name = %s AND active", (migration.name,)
+    )
     home.execute(
         "INSERT INTO sinew.mapping (name, fingerprint, body) VALUES (%s, %s, %s) "
         "ON CONFLICT (name, fingerprint) DO UPDATE SET active = true, activated_at = now()",
@@ -59,7 +61,9 @@ def require_active(home: psycopg.Connection, migration: Migration) -> None:
         "SELECT fingerprint FROM sinew.mapping WHERE name = %s AND active", (migration.name,)
     ).fetchone()
     if row is None:
-        raise ConfigurationError(f"mapping {migration.name} was never planned here: start a run from its plan task")
+        raise ConfigurationError(
+            f"mapping {migration.name} was never planned here: start a run from its plan task"
+        )
     if row[0] != migration.fingerprint():
         raise PlanChangedError(
             f"mapping {migration.name} changed since this run was planned (planned {row[0][:12]}, read "
@@ -92,7 +96,9 @@ def planned(home: psycopg.Connection, migration: Migration, entity: str) -> Plan
         (migration.name, entity),
     ).fetchone()
     if row is None:
-        raise ConfigurationError(f"entity {entity} of {migration.name} was never planned here: run the plan task")
+        raise ConfigurationError(
+            f"entity {entity} of {migration.name} was never planned here: run the plan task"
+        )
     shadow = migration.strategy == "big_bang" and not swapped(home, migration)
     facts = _FACTS.validate_json(row[1])
     return Planned(EntityPlan(migration, migration.entities[entity], facts, shadow), row[0])
@@ -101,6 +107,7 @@ def planned(home: psycopg.Connection, migration: Migration, entity: str) -> Plan
 def swapped(home: psycopg.Connection, migration: Migration) -> bool:
     """Whether a big bang has exchanged its tables already."""
     row = home.execute(
-        "SELECT swapped_at IS NOT NULL FROM sinew.mapping WHERE name = %s AND active", (migration.name,)
+        "SELECT swapped_at IS NOT NULL FROM sinew.mapping WHERE name = %s AND active",
+        (migration.name,),
     ).fetchone()
     return row == (True,)

@@ -36,7 +36,13 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
         _promote(home, batch, hash_)
         done = _write(home, plan, batch)
         advance(
-            home, batch, "loaded", "load", monotonic() - began, loaded_rows=done.loaded, kept_rows=done.kept,
+            home,
+            batch,
+            "loaded",
+            "load",
+            monotonic() - began,
+            loaded_rows=done.loaded,
+            kept_rows=done.kept,
             deleted_rows=done.deleted,
         )
 
@@ -46,7 +52,9 @@ def lock_entities(home: psycopg.Connection, plan: EntityPlan) -> None:
 
     Taken before the first statement that reads, in entity order, so that two loads never wait for each other.
     """
-    home.execute("SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (ENTITY_LOCK, plan.ledger_name))
+    home.execute(
+        "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (ENTITY_LOCK, plan.ledger_name)
+    )
 
 
 def _prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Decimal:

@@ -14,8 +14,11 @@ from sinew.compile.entity_plan import EntityPlan, entity_fingerprint
 from sinew.compile.table_sql import create_row_ledger
 from sinew.engine import catalog, ledger
 from sinew.engine.audit import Audit, audit
+from sinew.engine.comparing import compare_entity
 from sinew.engine.extract import source_snapshot
 from sinew.engine.preflight import preflight
+from sinew.engine.prove import takes_part
+from sinew.engine.reopening import reopen
 from sinew.engine.session import connect, translated
 from sinew.engine.shadows import make_shadow
 from sinew.engine.steps import Context
@@ -75,7 +78,11 @@ def _require_unique_keys(source: psycopg.Connection, found: Audit) -> None:
 
 def _indexed_unique(source: psycopg.Connection, plan: EntityPlan) -> bool:
     table = plan.entity.source.table
-    relation = catalog.relation(source, plan.migration.schema_of(plan.entity.name), table) if table else None
+    relation = (
+        catalog.relation(source, plan.migration.schema_of(plan.entity.name), table)
+        if table
+        else None
+    )
     if relation is None:
         return False
     key = set(plan.entity.source_key)
@@ -180,10 +187,13 @@ def _plan_phases(home: psycopg.Connection, migration: Migration) -> None:
     )
 
 
-def _find_duplicates(source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan) -> None:
+def _find_duplicates(
+    source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan
+) -> None:
     """Note rows that lose a unique value of the target, over the whole source: or the order of batches would decide."""
     home.execute(
-        "DELETE FROM sinew.duplicate WHERE mapping = %s AND entity = %s", (plan.migration.name, plan.entity.name)
+        "DELETE FROM sinew.duplicate WHERE mapping = %s AND entity = %s",
+        (plan.migration.name, plan.entity.name),
     )
     for unique in plan.facts.target_unique:
         if not _scannable(plan, unique):
@@ -237,19 +247,39 @@ def plan_phase(context: Context, phase: str, batch_rows: int | None = None) -> d
             )
             for name in migration.entity_order:
                 found = ledger.planned(home, migration, name)
-                if _takes_part(migration, name, phase):
+                if takes_part(migration, name, phase):
                     _make_batches(source, home, found, phase, batch_rows or migration.batch.rows)
+                    _look_again(source, home, migration, name, phase)
             _reopen_children(home, migration, phase)
-            return {name: _pending(home, migration.name, name, phase) for name in migration.entity_order}
+            return {
+                name: _pending(home, migration.name, name, phase) for name in migration.entity_order
+            }
 
 
-def _takes_part(migration: Migration, entity: str, phase: str) -> bool:
-    """Entities that do not reach the cohort's root go whole, in the first phase."""
-    return migration.cohort_path(entity) is not None or phase == migration.phases[0].name
+def _look_again(
+    source: psycopg.Connection,
+    home: psycopg.Connection,
+    migration: Migration,
+    entity: str,
+    phase: str,
+) -> None:
+    """What was validated before is compared with the source and the target as they are now."""
+    validated = home.execute(
+        "SELECT EXISTS (SELECT FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s "
+        "AND state = 'validated')",
+        (migration.name, entity, phase),
+    ).fetchone()
+    if validated == (True,):
+        plan = ledger.planned(home, migration, entity).plan
+        reopen(home, plan, compare_entity(source, home, plan, phase), phase)
 
 
 def _make_batches(
-    source: psycopg.Connection, home: psycopg.Connection, found: ledger.Planned, phase: str, rows: int
+    source: psycopg.Connection,
+    home: psycopg.Connection,
+    found: ledger.Planned,
+    phase: str,
+    rows: int,
 ) -> None:
     plan = found.plan
     have = home.execute(
@@ -258,13 +288,20 @@ def _make_batches(
     ).fetchone()
     if have == (True,):
         return
-    for range_ in _ranges(source, plan, phase, rows):
+    for range_, expected in _ranges(source, plan, phase, rows):
         home.execute(
-            "INSERT INTO sinew.batch (mapping, fingerprint, entity, entity_fingerprint, phase, kind, lower, upper) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO sinew.batch (mapping, fingerprint, entity, entity_fingerprint, phase, kind, lower, upper, "
+            "expected_rows) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (
-                plan.migration.name, plan.migration.fingerprint(), plan.entity.name, found.fingerprint, phase,
-                range_.kind, _json(range_.lower), _json(range_.upper),
+                plan.migration.name,
+                plan.migration.fingerprint(),
+                plan.entity.name,
+                found.fingerprint,
+                phase,
+                range_.kind,
+                _json(range_.lower),
+                _json(range_.upper),
+                expected,
             ),
         )
 
@@ -273,25 +310,34 @@ def _json(bound: tuple[str, ...] | None) -> str | None:
     return json.dumps(bound) if bound is not None else None
 
 
-def _ranges(source: psycopg.Connection, plan: EntityPlan, phase: str, rows: int) -> Iterator[Range]:
-    """Half-open ranges that cover every key there is or will be: the first and the last have no outer bound."""
+def _ranges(
+    source: psycopg.Connection, plan: EntityPlan, phase: str, rows: int
+) -> Iterator[tuple[Range, int]]:
+    """Half-open ranges that cover every key there is or will be, and the rows that each holds now.
+
+    The first and the last have no outer bound, so that no key falls outside.
+    """
     total, without_key = source.execute(plan_sql.count_rows(plan, phase)).fetchone() or (0, 0)
     if plan.keyless:
-        yield Range("whole")
+        yield Range("whole"), total
         return
     bounds: list[tuple[str, ...] | None] = [None]
     if total > rows:
         bounds += source.execute(plan_sql.range_bounds(plan, phase, rows)).fetchall()
+    left = total - without_key
     for lower, upper in zip(bounds, [*bounds[1:], None], strict=True):
-        yield Range("range", lower, upper)
+        yield Range("range", lower, upper), min(rows, left)
+        left -= min(rows, left)
     if without_key:
-        yield Range("null_keys")
+        yield Range("null_keys"), without_key
 
 
 def _reopen_children(home: psycopg.Connection, migration: Migration, phase: str) -> None:
     """Children rejected for want of a parent are done again when a batch of that parent is."""
     for name in migration.entity_order:
-        parents = [c.entity for c in migration.entities[name].columns.values() if isinstance(c, RefColumn)]
+        parents = [
+            c.entity for c in migration.entities[name].columns.values() if isinstance(c, RefColumn)
+        ]
         home.execute(
             statement("batch/reopen_children"),
             {

@@ -14,7 +14,9 @@ OLDEST_HOME = 16
 OLDEST_SOURCE = 12
 
 
-def preflight(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> list[str]:
+def preflight(
+    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+) -> list[str]:
     """Check versions, settings and privileges; raises with all findings, returns what a person should know."""
     problems = [*_servers(source, home, migration), *_ledger_privileges(home, migration)]
     problems += _source_privileges(source, migration)
@@ -23,21 +25,41 @@ def preflight(source: psycopg.Connection, home: psycopg.Connection, migration: M
     return _hazards(home, migration)
 
 
-def _servers(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> list[Problem]:
+def _servers(
+    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+) -> list[Problem]:
     ours, theirs = catalog.server(home), catalog.server(source)
-    at_source, at_target = migration.location("source", "conn"), migration.location("target", "conn")
+    at_source, at_target = (
+        migration.location("source", "conn"),
+        migration.location("target", "conn"),
+    )
     found = []
     if ours.major < OLDEST_HOME:
-        found.append(Problem(at_target, f"the target is PostgreSQL {ours.major}; allowed: {OLDEST_HOME} or later"))
+        found.append(
+            Problem(
+                at_target, f"the target is PostgreSQL {ours.major}; allowed: {OLDEST_HOME} or later"
+            )
+        )
     if theirs.major < OLDEST_SOURCE:
-        found.append(Problem(at_source, f"the source is PostgreSQL {theirs.major}; allowed: {OLDEST_SOURCE} or later"))
+        found.append(
+            Problem(
+                at_source,
+                f"the source is PostgreSQL {theirs.major}; allowed: {OLDEST_SOURCE} or later",
+            )
+        )
     if ours.fsync != "on":
         found.append(
-            Problem(at_target, "the target runs with fsync off, so a crash could lose what the ledger says is there; set it on")
+            Problem(
+                at_target,
+                "the target runs with fsync off, so a crash could lose what the ledger says is there; set it on",
+            )
         )
     if theirs.in_recovery:
         found.append(
-            Problem(at_source, "the source is a standby, whose snapshots cannot be trusted: name the primary")
+            Problem(
+                at_source,
+                "the source is a standby, whose snapshots cannot be trusted: name the primary",
+            )
         )
     return found
 
@@ -53,7 +75,10 @@ def _ledger_privileges(home: psycopg.Connection, migration: Migration) -> list[P
     missing = [word for word, has in (("CREATE", create), ("TEMPORARY", temporary)) if not has]
     location = migration.location("target", "conn")
     return [
-        Problem(location, f"the ledger needs a privilege. Run: GRANT {word} ON DATABASE {name} TO {user}")
+        Problem(
+            location,
+            f"the ledger needs a privilege. Run: GRANT {word} ON DATABASE {name} TO {user}",
+        )
         for word in missing
     ]
 
@@ -73,7 +98,11 @@ def _source_privileges(source: psycopg.Connection, migration: Migration) -> list
         if not exists:
             found.append(Problem(location, f"the source has no schema {schema}: mend `schema`"))
         elif not usable:
-            found.append(Problem(location, f"a privilege is missing. Run: GRANT USAGE ON SCHEMA {name} TO {user}"))
+            found.append(
+                Problem(
+                    location, f"a privilege is missing. Run: GRANT USAGE ON SCHEMA {name} TO {user}"
+                )
+            )
     return found
 
 
@@ -81,7 +110,8 @@ def _hazards(home: psycopg.Connection, migration: Migration) -> list[str]:
     """Triggers, rules and cascades that change rows behind the ledger's back; validate notices what they do."""
     tables = sorted({entity.into for entity in migration.entities.values()})
     rows = home.execute(
-        statement("catalog/target_hazards"), {"schema": migration.target.schema_name, "tables": tables}
+        statement("catalog/target_hazards"),
+        {"schema": migration.target.schema_name, "tables": tables},
     ).fetchall()
     return [
         f"{table} has a {what} ({name}): a row that it changes after the load is reported as a mismatch"

@@ -43,14 +43,18 @@ def load_function(reference: str) -> Function:
     module = _load_module(path)
     function = getattr(module, function_name, None)
     if not callable(function):
-        raise ConfigurationError(f"{path.name} has no function {function_name!r}: name one of its functions")
+        raise ConfigurationError(
+            f"{path.name} has no function {function_name!r}: name one of its functions"
+        )
     return function  # type: ignore[no-any-return]
 
 
 def _load_module(path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(f"sinew_mapping_{path.stem}", path)
     if spec is None or spec.loader is None or not path.is_file():
-        raise ConfigurationError(f"there is no include/mappings/python/{path.name}: write it or mend the mapping")
+        raise ConfigurationError(
+            f"there is no include/mappings/python/{path.name}: write it or mend the mapping"
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -72,7 +76,9 @@ def _chunks(
             yield [row[0] for row in rows], frame
 
 
-def _apply(function: Function, frame: pandas.DataFrame, column: PythonColumn) -> list[tuple[str | None, str | None]]:
+def _apply(
+    function: Function, frame: pandas.DataFrame, column: PythonColumn
+) -> list[tuple[str | None, str | None]]:
     """(value as text, name of the error) for each row; a failing chunk is halved down to its failing rows."""
     try:
         values = list(function(frame[list(column.columns)].reset_index(drop=True)))
@@ -80,7 +86,9 @@ def _apply(function: Function, frame: pandas.DataFrame, column: PythonColumn) ->
         if len(frame) == 1:
             return [(None, type(error).__name__)]
         middle = len(frame) // 2
-        return _apply(function, frame.iloc[:middle], column) + _apply(function, frame.iloc[middle:], column)
+        return _apply(function, frame.iloc[:middle], column) + _apply(
+            function, frame.iloc[middle:], column
+        )
     if len(values) != len(frame):
         raise ConfigurationError(
             f"{column.function} returned {len(values)} values for {len(frame)} rows: return one value a row"
@@ -107,9 +115,10 @@ def _store(
     results: list[list[tuple[str | None, str | None]]],
 ) -> None:
     # COPY cannot run while a cursor of the same connection is read, but between two fetches it can.
-    with home.cursor() as writer, writer.copy(
-        sql.SQL("COPY {} FROM STDIN").format(python_table(batch.id))
-    ) as copy:
+    with (
+        home.cursor() as writer,
+        writer.copy(sql.SQL("COPY {} FROM STDIN").format(python_table(batch.id))) as copy,
+    ):
         for i, row in enumerate(rows):
             values = [result[i][0] for result in results]
             failed = [result[i][1] for result in results]

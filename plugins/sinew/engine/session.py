@@ -56,19 +56,29 @@ class Endpoint:
 
 
 def connect(
-    endpoint: Endpoint, *, read_only: bool = False, lock_timeout: str = "10min", step: str = "connect"
+    endpoint: Endpoint,
+    *,
+    read_only: bool = False,
+    lock_timeout: str = "10min",
+    step: str = "connect",
 ) -> psycopg.Connection:
     """Open an autocommit connection with pinned settings; the caller closes it."""
     with translated(f"{step}: connection {endpoint.conn_id} ({endpoint.address})"):
         conn = psycopg.connect(
-            endpoint.conninfo, autocommit=True, connect_timeout=15, application_name=f"sinew {step}"[:60]
+            endpoint.conninfo,
+            autocommit=True,
+            connect_timeout=15,
+            application_name=f"sinew {step}"[:60],
         )
         _pin(conn, read_only, lock_timeout)
     return conn
 
 
 def _pin(conn: psycopg.Connection, read_only: bool, lock_timeout: str) -> None:
-    pins = _PINS | {"lock_timeout": lock_timeout, "default_transaction_read_only": "on" if read_only else "off"}
+    pins = _PINS | {
+        "lock_timeout": lock_timeout,
+        "default_transaction_read_only": "on" if read_only else "off",
+    }
     if conn.info.server_version >= 140000:
         pins |= _PINS_FROM_14
     conn.execute(
@@ -94,13 +104,17 @@ def _translate(error: psycopg.Error, doing: str) -> SinewError:
     if not state:
         return _without_state(error, doing)
     if state in _CONFIGURATION or state[:2] == "28":
-        return ConfigurationError(f"{message}. {_REMEDY.get(state, 'Mend the connection or its privileges')}")
+        return ConfigurationError(
+            f"{message}. {_REMEDY.get(state, 'Mend the connection or its privileges')}"
+        )
     if state[:2] in ("08", "53", "58") or state[:3] == "57P":
         return UnavailableError(f"{message}. It is tried again; if it stays, look at the server")
     if state in ("40001", "40P01", "55P03", "57014", "25P03", "25P04"):
         return InterruptedStepError(f"{message}. It is tried again")
     if state[:2] in ("23", "44"):
-        return ConstraintError(f"{message}. Mend the data, the mapping or the constraint, then clear the task")
+        return ConstraintError(
+            f"{message}. Mend the data, the mapping or the constraint, then clear the task"
+        )
     return StatementError(message)
 
 
@@ -116,15 +130,39 @@ _REMEDY = {
 def _without_state(error: psycopg.Error, doing: str) -> SinewError:
     """Connection failures carry no SQLSTATE; libpq's text is all there is. It never holds a password."""
     text = " ".join(str(error).split())
-    if re.search(r"password authentication failed|no password supplied|does not exist|pg_hba", text):
-        return ConfigurationError(f"{doing}: {text}. Mend the user, password or database of the connection")
+    if re.search(
+        r"password authentication failed|no password supplied|does not exist|pg_hba|permission denied",
+        text,
+    ):
+        return ConfigurationError(
+            f"{doing}: {text}. Mend the user, password or database of the connection"
+        )
     if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
-        return UnavailableError(f"{doing}: {text}. It is tried again; if it stays, look at the server")
+        return UnavailableError(
+            f"{doing}: {text}. It is tried again; if it stays, look at the server"
+        )
     return StatementError(f"{doing}: {type(error).__name__}: {text}")
 
 
 # Messages of these classes name objects, never values; those of 22 and 23 may quote personal data.
-_SAFE_CLASSES = ("08", "0A", "25", "28", "2B", "3D", "3F", "40", "42", "53", "54", "55", "57", "58", "XX", "P0")
+_SAFE_CLASSES = (
+    "08",
+    "0A",
+    "25",
+    "28",
+    "2B",
+    "3D",
+    "3F",
+    "40",
+    "42",
+    "53",
+    "54",
+    "55",
+    "57",
+    "58",
+    "XX",
+    "P0",
+)
 
 
 def describe(error: psycopg.Error) -> str:

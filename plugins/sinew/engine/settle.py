@@ -18,7 +18,10 @@ def settle(context: Context, phase: str) -> dict[str, int]:
     """
     migration = context.migration
     filled: dict[str, int] = {}
-    with connect(context.home, step="settle") as home, translated(f"settle {migration.name} phase {phase}"):
+    with (
+        connect(context.home, step="settle") as home,
+        translated(f"settle {migration.name} phase {phase}"),
+    ):
         ledger.require_active(home, migration)
         last = phase == migration.phases[-1].name
         for name in migration.entity_order:

@@ -20,7 +20,10 @@ def make_shadow(home: psycopg.Connection, migration: Migration, table: str) -> N
     if catalog.relation(home, SHADOW, table) is not None:
         return
     refuse_unswappable(home, migration, table)
-    names = {"shadow": sql.Identifier(SHADOW, table), "live": sql.Identifier(migration.target.schema_name, table)}
+    names = {
+        "shadow": sql.Identifier(SHADOW, table),
+        "live": sql.Identifier(migration.target.schema_name, table),
+    }
     home.execute(sql.SQL("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)").format(**names))
 
 
@@ -73,24 +76,34 @@ def swap(home: psycopg.Connection, migration: Migration) -> list[str]:
         for table in tables:
             _advance_sequences(home, schema, table)
         home.execute(
-            "UPDATE sinew.mapping SET swapped_at = now() WHERE name = %s AND active", (migration.name,)
+            "UPDATE sinew.mapping SET swapped_at = now() WHERE name = %s AND active",
+            (migration.name,),
         )
     return tables
 
 
 def _carried(home: psycopg.Connection, schema: str, table: str) -> list[tuple[str]]:
     """Statements, made by the server, that give the new table what LIKE does not copy."""
-    return home.execute(statement("catalog/swap_carry"), {"schema": schema, "relation": table}).fetchall()
+    return home.execute(
+        statement("catalog/swap_carry"), {"schema": schema, "relation": table}
+    ).fetchall()
 
 
 def _exchange(home: psycopg.Connection, schema: str, table: str) -> None:
-    live, shadow, old = sql.Identifier(schema, table), sql.Identifier(SHADOW, table), sql.Identifier(OLD, table)
+    live, shadow, old = (
+        sql.Identifier(schema, table),
+        sql.Identifier(SHADOW, table),
+        sql.Identifier(OLD, table),
+    )
     home.execute(sql.SQL("DROP TABLE IF EXISTS {} CASCADE").format(old))
     # Foreign keys between live tables would follow the old ones and hold their parents' rows.
     for (name,) in home.execute(
-        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f'", (live.as_string(None),)
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f'",
+        (live.as_string(None),),
     ).fetchall():
-        home.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(live, sql.Identifier(name)))
+        home.execute(
+            sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(live, sql.Identifier(name))
+        )
     home.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(live, sql.Identifier(OLD)))
     home.execute(sql.SQL("ALTER TABLE {} SET SCHEMA {}").format(shadow, sql.Identifier(schema)))
 
@@ -106,7 +119,7 @@ def _advance_sequences(home: psycopg.Connection, schema: str, table: str) -> Non
         ).fetchone()
         if row and row[0]:
             home.execute(
-                sql.SQL("SELECT setval({}::regclass, max({column}), true) FROM {table} HAVING max({column}) IS NOT NULL").format(
-                    sql.Literal(row[0]), column=sql.Identifier(fact.name), table=name
-                )
+                sql.SQL(
+                    "SELECT setval({}::regclass, max({column}), true) FROM {table} HAVING max({column}) IS NOT NULL"
+                ).format(sql.Literal(row[0]), column=sql.Identifier(fact.name), table=name)
             )

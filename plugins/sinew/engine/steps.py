@@ -28,8 +28,15 @@ log = logging.getLogger(__name__)
 STEPS = ("extract", "transform", "check", "load", "validate")
 # How far a batch is in each state: the number of steps done.
 _DONE = {
-    "planned": 0, "stale": 0, "mismatched": 0, "extracted": 1, "transformed": 2, "gate_failed": 2, "checked": 3,
-    "loaded": 4, "validated": 5,
+    "planned": 0,
+    "stale": 0,
+    "mismatched": 0,
+    "extracted": 1,
+    "transformed": 2,
+    "gate_failed": 2,
+    "checked": 3,
+    "loaded": 4,
+    "validated": 5,
 }
 # A batch that loses its input again and again has another cause than a crash.
 _MOST_RESTARTS = 3
@@ -92,7 +99,9 @@ def _plan_of(context: Context, home: psycopg.Connection, batch: Batch) -> Entity
     return found.plan
 
 
-def _reopen(home: psycopg.Connection, context: Context, plan: EntityPlan, batch: Batch, goal: int) -> Batch:
+def _reopen(
+    home: psycopg.Connection, context: Context, plan: EntityPlan, batch: Batch, goal: int
+) -> Batch:
     """A batch that failed its gate is judged again when its contract changed, else read again: data was mended."""
     if batch.state != "gate_failed" or goal > STEPS.index("check") + 1:
         return batch
@@ -110,8 +119,12 @@ def _next(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: B
             extract(source, home, plan, batch)
         return
     table = landing_table(batch.id) if done == 1 else staging_table(batch.id)
-    if done < 4 and home.execute("SELECT to_regclass(%s)", (table.as_string(None),)).fetchone() == (None,):
-        raise InputLostError(f"{batch.title}: the table that the last step left is gone; the batch is read again")
+    if done < 4 and home.execute("SELECT to_regclass(%s)", (table.as_string(None),)).fetchone() == (
+        None,
+    ):
+        raise InputLostError(
+            f"{batch.title}: the table that the last step left is gone; the batch is read again"
+        )
     if done == 1:
         transform(home, plan, batch)
     elif done == 2:
@@ -140,7 +153,8 @@ def _take_lane(home: psycopg.Connection, context: Context) -> str:
     names = [f"{context.migration.name}/{i}" for i in range(context.lanes)]
     while True:
         for name in names:
-            if home.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (LANE_LOCK, name)).fetchone() == (True,):
+            if home.execute(
+                "SELECT pg_try_advisory_lock(%s, hashtext(%s))", (LANE_LOCK, name)
+            ).fetchone() == (True,):
                 return name
         time.sleep(0.2)
-

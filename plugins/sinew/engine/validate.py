@@ -14,7 +14,9 @@ from sinew.engine.session import drop_tables, translated
 from sinew.errors import MismatchError
 
 
-def validate(home: psycopg.Connection, plan: EntityPlan, batch: Batch, *, keep_tables: bool = False) -> None:
+def validate(
+    home: psycopg.Connection, plan: EntityPlan, batch: Batch, *, keep_tables: bool = False
+) -> None:
     """Join the batch's ledger entries to the target; a difference makes the batch 'mismatched'."""
     began = monotonic()
     with translated(f"validate {batch.title}"):
@@ -25,15 +27,24 @@ def validate(home: psycopg.Connection, plan: EntityPlan, batch: Batch, *, keep_t
                 set_state(home, batch, "mismatched")
             else:
                 if not keep_tables:
-                    drop_tables(home, landing_table(batch.id), staging_table(batch.id), python_table(batch.id))
-                advance(home, batch, "validated", "validate", monotonic() - began, target_hash=total)
+                    drop_tables(
+                        home,
+                        landing_table(batch.id),
+                        staging_table(batch.id),
+                        python_table(batch.id),
+                    )
+                advance(
+                    home, batch, "validated", "validate", monotonic() - began, target_hash=total
+                )
             home.commit()
         except BaseException:
             if not home.closed:
                 home.rollback()
             raise
     if problem:
-        raise MismatchError(f"validate {batch.title}: {problem}; run the migration again to load the batch anew")
+        raise MismatchError(
+            f"validate {batch.title}: {problem}; run the migration again to load the batch anew"
+        )
 
 
 def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[str, int]:
@@ -47,7 +58,10 @@ def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[
     ).fetchone() or (0, 0)
     loaded, kept = counted[0] or 0, counted[1] or 0
     if entries != loaded or loaded + kept != batch.staged_rows:
-        return f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {entries} are in the row ledger", 0
+        return (
+            f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {entries} are in the row ledger",
+            0,
+        )
     if differing or found != entries or total != wanted:
         return f"{differing} of {entries} rows are missing from the target or differ there", 0
     if not kept and total != batch.staging_hash:
