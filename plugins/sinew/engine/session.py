@@ -61,9 +61,13 @@ def connect(
     read_only: bool = False,
     lock_timeout: str = "10min",
     step: str = "connect",
+    doing: str = "",
 ) -> psycopg.Connection:
-    """Open an autocommit connection with pinned settings; the caller closes it."""
-    with translated(f"{step}: connection {endpoint.conn_id} ({endpoint.address})"):
+    """Open an autocommit connection with pinned settings; the caller closes it.
+
+    ``step`` names the session at the server, ``doing`` what it is for in messages.
+    """
+    with translated(f"{doing or step}: connection {endpoint.conn_id} ({endpoint.address})"):
         conn = psycopg.connect(
             endpoint.conninfo,
             autocommit=True,

@@ -63,8 +63,8 @@ def run_step(context: Context, batch_id: int, step: str) -> Batch:
     Idempotent: a batch that is further already is left alone.
     """
     doing = f"{step} {context.migration.name} batch {batch_id}"
-    # The border of errors is around the locks and claims too: a connection may break at any statement.
-    with connect(context.home, step=step) as home, translated(doing):
+    # The border of errors is around locks and claims too: a connection may break at any statement.
+    with connect(context.home, step=step, doing=doing) as home, translated(doing):
         require_active(home, context.migration)
         with lane(home, context), held(home, batch_id) as batch:
             try:
@@ -115,7 +115,8 @@ def _next(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: B
     """Do the one step that the batch's state asks for."""
     done = _DONE[batch.state]
     if done == 0:
-        with connect(context.source, read_only=True, step="extract") as source:
+        doing = f"extract {batch.title}"
+        with connect(context.source, read_only=True, step="extract", doing=doing) as source:
             extract(source, home, plan, batch)
         return
     table = landing_table(batch.id) if done == 1 else staging_table(batch.id)
