@@ -152,9 +152,7 @@ def compared_rows(forms: Forms) -> sql.Composed:
     )
 
 
-def same_keys(
-    left: Sequence[sql.Composable], right: Sequence[sql.Composable]
-) -> sql.Composed:
+def same_keys(left: Sequence[sql.Composable], right: Sequence[sql.Composable]) -> sql.Composed:
     """Predicate: two keys of texts are equal. NULL is a key too, and only = can be hashed."""
     return _AND.join(
         sql.SQL("coalesce('=' || {}, '-') = coalesce('=' || {}, '-')").format(one, other)

@@ -120,9 +120,9 @@ def _by_hash(claims: Claims) -> sql.Composed:
     """Each hash with the number of claims and of target rows that have it."""
     ledgers = [(claims.ledger, True), *((ledger, False) for ledger in claims.sharing)]
     entries = sql.SQL(" UNION ALL ").join(
-        sql.SQL(
-            "SELECT target_hash, {}::boolean AS mine FROM {} WHERE state = 'live'"
-        ).format(sql.Literal(mine), ledger)
+        sql.SQL("SELECT target_hash, {}::boolean AS mine FROM {} WHERE state = 'live'").format(
+            sql.Literal(mine), ledger
+        )
         for ledger, mine in ledgers
     )
     return sql.SQL(

@@ -209,9 +209,7 @@ class _Search:
         self.queries += 1
         return _fetch_all(conn, query)
 
-    def _ask_both(
-        self, query: Callable[[Side], sql.Composed]
-    ) -> tuple[list[Row], list[Row]]:
+    def _ask_both(self, query: Callable[[Side], sql.Composed]) -> tuple[list[Row], list[Row]]:
         """Both databases work at the same time."""
         self.queries += 2
         with ThreadPoolExecutor(1) as pool:
