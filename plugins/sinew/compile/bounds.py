@@ -53,16 +53,16 @@ def within(
 
 def _compared(
     columns: Sequence[sql.Composable], types: Sequence[PgType], operator: str, bound: Key
-) -> sql.Composable:
+) -> sql.Composed:
     left = [key_column(column, type_) for column, type_ in zip(columns, types, strict=True)]
     right = [
-        sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        sql.SQL("{}::{}").format(sql.Literal(value), sql.SQL(type_.sql))
         for value, type_ in zip(bound, types, strict=True)
     ]
     return sql.SQL("({}) {} ({})").format(
         sql.SQL(", ").join(left),
         sql.SQL(operator),
-        sql.SQL(", ").join(right),  # type: ignore[arg-type]
+        sql.SQL(", ").join(right),
     )
 
 
@@ -70,7 +70,7 @@ def source_relation(migration: Migration, entity: str, alias: str) -> sql.Compos
     """FROM item for an entity's source: a table, a view, or the SELECT of an SQL file."""
     relation = migration.entities[entity].source
     if relation.table is None:
-        return sql.SQL("({}) AS {}").format(sql.SQL(relation.text), sql.Identifier(alias))  # type: ignore[arg-type]
+        return sql.SQL("({}) AS {}").format(sql.SQL(relation.text), sql.Identifier(alias))
     name = sql.Identifier(migration.schema_of(entity), relation.table)
     return sql.SQL("{} AS {}").format(name, sql.Identifier(alias))
 
@@ -102,7 +102,7 @@ def source_key_values(plan: EntityPlan, alias: str = "r") -> list[sql.Composable
     """The key columns over the source as they will lie in landing, so that bounds compare alike on both sides."""
     landed = {column.name: column for column in plan.landed}
     return [
-        sql.SQL("{}::{}").format(sql.Identifier(alias, name), sql.SQL(landed[name].type.sql))  # type: ignore[arg-type]
+        sql.SQL("{}::{}").format(sql.Identifier(alias, name), sql.SQL(landed[name].type.sql))
         if landed[name].travels_as_text
         else sql.Identifier(alias, name)
         for name in plan.entity.source_key
@@ -165,4 +165,4 @@ def _follow(
 
 
 def _qualified(text: str, alias: str) -> sql.Composable:
-    return sql.SQL(qualify(text, alias))  # type: ignore[arg-type]
+    return sql.SQL(qualify(text, alias))

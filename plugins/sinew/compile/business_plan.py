@@ -79,13 +79,13 @@ def _rejected(check: BusinessCheck, plan: EntityPlan) -> RejectedRows | None:
         return None
     values = source_key_values(plan)
     key = tuple(zip(plan.entity.source_key, values, plan.key_types, strict=True))
-    where = sql.SQL(plan.entity.where) if plan.entity.where else None  # type: ignore[arg-type]
+    where = sql.SQL(plan.entity.where) if plan.entity.where else None
     return RejectedRows(
         mapping=plan.migration.name,
         entity=plan.entity.name,
         relation=source_relation(plan.migration, plan.entity.name, "r"),
         key=key,
-        check_key={name: sql.SQL(text) for name, text in check.rejected.key.items()},  # type: ignore[arg-type]
-        amounts={name: sql.SQL(text) for name, text in check.rejected.value.items()},  # type: ignore[arg-type]
+        check_key={name: sql.SQL(text) for name, text in check.rejected.key.items()},
+        amounts={name: sql.SQL(text) for name, text in check.rejected.value.items()},
         where=where,
     )

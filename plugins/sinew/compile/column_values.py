@@ -98,7 +98,7 @@ def _raw(plan: EntityPlan, column: ColumnBase) -> tuple[sql.Composable, PgType |
     if isinstance(column, FromColumn):
         return _landed(column.column), plan.landed_types[column.column]
     if isinstance(column, ExprColumn):
-        return sql.SQL("({})").format(sql.SQL(qualify(column.sql, LANDED))), None  # type: ignore[arg-type]
+        return sql.SQL("({})").format(sql.SQL(qualify(column.sql, LANDED))), None
     if isinstance(column, ValueColumn):
         return _constant(column.value), None
     if isinstance(column, PythonColumn):
@@ -137,7 +137,7 @@ def key_values(plan: EntityPlan) -> tuple[sql.Composable, ...]:
     return tuple(_landed(name) for name in names)
 
 
-def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composable:
+def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composed:
     """A UUID of version 8 (RFC 9562, section 5.8) from the sha256 of namespace and source key.
 
     Each key part is led by its length, so that no two keys run together. Version and variant nibbles are
@@ -154,7 +154,7 @@ def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composable:
     ).format(digest)
 
 
-def _identity(plan: EntityPlan, name: str, own_ledger: bool) -> sql.Composable:
+def _identity(plan: EntityPlan, name: str, own_ledger: bool) -> sql.Composed:
     """A number given by the target's own sequence; a row that already has one keeps it."""
     # pg_get_serial_sequence takes the table as an SQL name, so the identifiers must be quoted inside the text.
     table = plan.target.as_string(None)
@@ -169,7 +169,7 @@ def _identity(plan: EntityPlan, name: str, own_ledger: bool) -> sql.Composable:
 
 def _reference(plan: EntityPlan, column: RefColumn, fact: ColumnFact) -> Expression:
     if column in plan.deferred:
-        return _plain(sql.SQL("NULL::{}").format(sql.SQL(fact.type.sql)))  # type: ignore[arg-type]
+        return _plain(sql.SQL("NULL::{}").format(sql.SQL(fact.type.sql)))
     alias = f"p{plan.refs.index(column) + 1}"
     parent = plan.migration.entities[column.entity]
     taken = column.take or parent.target_key[0]

@@ -12,8 +12,9 @@ from psycopg import sql
 from sinew.compile.expressions import columns_of
 from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.hashing import Hashed, HashMode, row_hash
-from sinew.spec.columns import ExprColumn, PythonColumn, RefColumn
-from sinew.spec.models import Entity, Migration
+from sinew.spec.columns import ColumnBase, ExprColumn, PythonColumn, RefColumn
+from sinew.spec.models import Migration
+from sinew.spec.parts import Entity
 
 INT8 = PgType("bigint", "int8", category="N")
 INT4 = PgType("integer", "int4", category="N")
@@ -206,7 +207,7 @@ class EntityPlan:
             for j, by in enumerate(ref.by, start=1)
         ]
 
-    def source_hash(self, value: sql.Composable | None = None) -> sql.Composable:
+    def source_hash(self, value: sql.Composable | None = None) -> sql.Composed:
         """Hash of a raw row over landing's columns (alias l)."""
         hashed = [
             Hashed(sql.Identifier("l", column.name), column.type, column.deterministic)
@@ -214,7 +215,7 @@ class EntityPlan:
         ]
         return row_hash(hashed, self.facts.hash_mode)
 
-    def target_hash(self, alias: str) -> sql.Composable:
+    def target_hash(self, alias: str) -> sql.Composed:
         """Hash of a mapped row over the target's mapped columns, except references still to be filled in."""
         hashed = [
             Hashed(sql.Identifier(alias, fact.name), fact.type, fact.deterministic_collation)
@@ -241,10 +242,14 @@ def needed_columns(entity: Entity) -> frozenset[str]:
     """The source columns that the mapping of one entity reads."""
     needed = set(entity.source_key)
     for column in entity.columns.values():
-        needed |= set(column.reads)
-        if isinstance(column, ExprColumn):
-            needed |= columns_of(column.sql)
+        needed |= columns_read(column)
     return frozenset(needed)
+
+
+def columns_read(column: ColumnBase) -> frozenset[str]:
+    """The source columns that one target column is made from."""
+    in_expression = columns_of(column.sql) if isinstance(column, ExprColumn) else frozenset()
+    return in_expression | frozenset(column.reads)
 
 
 def entity_fingerprint(migration: Migration, entity: Entity, facts: EntityFacts) -> str:

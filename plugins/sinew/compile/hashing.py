@@ -56,12 +56,12 @@ def hashes_faithfully(type_: PgType, deterministic: bool = True) -> bool:
     return type_.name in _FAITHFUL and deterministic
 
 
-def row_hash(columns: Sequence[Hashed], mode: HashMode) -> sql.Composable:
+def row_hash(columns: Sequence[Hashed], mode: HashMode) -> sql.Composed:
     """SQL (int8) that hashes the given values in their order; NULL and '' differ."""
     return _fast(columns) if mode == "fast" else _canonical(columns)
 
 
-def _fast(columns: Sequence[Hashed]) -> sql.Composable:
+def _fast(columns: Sequence[Hashed]) -> sql.Composed:
     values = [
         column.value
         if hashes_faithfully(column.type, column.deterministic)
@@ -73,7 +73,7 @@ def _fast(columns: Sequence[Hashed]) -> sql.Composable:
     )
 
 
-def _canonical(columns: Sequence[Hashed]) -> sql.Composable:
+def _canonical(columns: Sequence[Hashed]) -> sql.Composed:
     texts = [
         # bpchar's cast to text strips the padding that the type adds, on both sides alike.
         sql.SQL("coalesce(length(({0})::text) || ':' || ({0})::text, '-')").format(column.value)

@@ -21,7 +21,7 @@ def ledger_range(plan: EntityPlan, range_: Range, alias: str = "w") -> sql.Compo
     return within(keys, plan.key_types, range_)
 
 
-def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composable:
+def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composed:
     """Whether the row ledger holds any entry, of whatever state, in the range."""
     return sql.SQL("SELECT EXISTS (SELECT FROM {} AS w WHERE {})").format(
         plan.ledger, ledger_range(plan, range_)
@@ -31,14 +31,14 @@ def range_has_entries(plan: EntityPlan, range_: Range) -> sql.Composable:
 # --- target
 
 
-def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Plain INSERT of every staged row: for a range that is known to be empty."""
     return sql.SQL(
         "INSERT INTO {} AS t ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {} AS s"
     ).format(plan.target, _names(plan), _names(plan, "s"), staging_table(batch_id))
 
 
-def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """INSERT, or UPDATE of the row that has the same target key."""
     others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
     updates = COMMA.join(
@@ -50,7 +50,7 @@ def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """INSERT of rows whose target key is free; the keys that were inserted go to the temporary table sinew_new."""
     returned = COMMA.join(
         sql.SQL("t.{} AS {}").format(sql.Identifier(name), sql.Identifier(f"t{i}"))
@@ -63,16 +63,16 @@ def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def create_new_keys(plan: EntityPlan) -> sql.Composable:
+def create_new_keys(plan: EntityPlan) -> sql.Composed:
     """The temporary table of target keys that this load has inserted."""
     columns = COMMA.join(
-        sql.SQL("{} {}").format(sql.Identifier(f"t{i}"), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        sql.SQL("{} {}").format(sql.Identifier(f"t{i}"), sql.SQL(type_.sql))
         for i, type_ in enumerate(plan.target_key_types, start=1)
     )
     return sql.SQL("CREATE TEMPORARY TABLE sinew_new ({}) ON COMMIT DROP").format(columns)
 
 
-def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Number of staged target keys that a row holds which this entity's ledger does not know."""
     return sql.SQL(
         "SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {same} WHERE NOT EXISTS "
@@ -97,10 +97,10 @@ def _staged_target_key(plan: EntityPlan) -> list[sql.Composable]:
 # --- row ledger
 
 
-def insert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composable:
+def insert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composed:
     """One entry for every staged row; with ``keeping``, rows that the target had already are 'kept'."""
     names, values = _ledger_row(plan, batch_id, keeping)
-    joined = sql.SQL("")
+    joined: sql.Composable = sql.SQL("")
     if keeping:
         same = AND.join(
             sql.SQL("n.{} = s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
@@ -112,7 +112,7 @@ def insert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> 
     )
 
 
-def upsert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composable:
+def upsert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> sql.Composed:
     """The same, over entries that exist; a change's version is never lowered or cleared."""
     changed = [f"t{i}" for i in range(1, len(plan.target_key) + 1)]
     changed += [name for name, _ in plan.deferred_names()]
@@ -142,11 +142,11 @@ def _ledger_row(
     )
 
 
-def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Entries for rejected rows. A row that is in the target keeps its last good version and its target key."""
     names = plan.entity.source_key or KEYLESS_KEY
     keys = COMMA.join(
-        sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))
         for name, type_ in zip(names, plan.key_types, strict=True)
     )
     return sql.SQL(
@@ -163,18 +163,18 @@ def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def _ledger_key(plan: EntityPlan) -> sql.Composable:
+def _ledger_key(plan: EntityPlan) -> sql.Composed:
     return COMMA.join(sql.Identifier(f"k{i}") for i in range(1, len(plan.key_types) + 1))
 
 
-def _excluded(names: Sequence[str]) -> sql.Composable:
+def _excluded(names: Sequence[str]) -> sql.Composed:
     return COMMA.join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
 
 
 # --- rows of an earlier load of the same range
 
 
-def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composable:
+def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
     """Delete target rows whose source row is now mapped to another target key."""
     differs = sql.SQL(" OR ").join(
         sql.SQL("w.{} IS DISTINCT FROM s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
@@ -193,21 +193,21 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composab
     )
 
 
-def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     """Delete target rows that an earlier load of this phase brought and that the source no longer has."""
     return sql.SQL("DELETE FROM {} AS t USING {} AS w WHERE {} AND {}").format(
         plan.target, plan.ledger, _ledger_target(plan), _vanished(plan, batch_id, phase, range_)
     )
 
 
-def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     """Leave a tombstone for each of them, which keeps its target key."""
     return sql.SQL("UPDATE {} AS w SET state = 'deleted', batch_id = {} WHERE {}").format(
         plan.ledger, sql.Literal(batch_id), _vanished(plan, batch_id, phase, range_)
     )
 
 
-def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composable:
+def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     same_key = sql.SQL(" AND ").join(
         sql.SQL("j.source_key ->> {} = w.{}::text").format(
             sql.Literal(name), sql.Identifier(f"k{i}")
@@ -232,7 +232,7 @@ def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql
     )
 
 
-def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Delete target rows that an earlier load of these very source rows brought."""
     return sql.SQL(
         "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'"
@@ -245,12 +245,12 @@ def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def delete_plain_rows(plan: EntityPlan) -> sql.Composable:
+def delete_plain_rows(plan: EntityPlan) -> sql.Composed:
     """Delete every row of a target without a key, before all of them are loaded again."""
     return sql.SQL("DELETE FROM {}").format(plan.target)
 
 
-def delete_ledger(plan: EntityPlan) -> sql.Composable:
+def delete_ledger(plan: EntityPlan) -> sql.Composed:
     """Forget every entry of a keyless entity, before all of them are made again."""
     return sql.SQL("DELETE FROM {}").format(plan.ledger)
 
@@ -258,7 +258,7 @@ def delete_ledger(plan: EntityPlan) -> sql.Composable:
 # --- validate
 
 
-def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composable:
+def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
     """This batch's live entries joined to their target rows.
 
     Result: entries, rows found, sum of the ledger's hashes, sum of hashes computed from the target, rows that differ.
@@ -280,7 +280,7 @@ def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compo
     )
 
 
-def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """The same for a target without a key: ledger and target as multisets of hashes."""
     return sql.SQL(
         "WITH w AS (SELECT target_hash AS h, count(*) AS n FROM {ledger} "
@@ -297,19 +297,19 @@ def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def _ledger_target(plan: EntityPlan) -> sql.Composable:
+def _ledger_target(plan: EntityPlan) -> sql.Composed:
     return AND.join(
         _equal("t", name, "w", f"t{i}") for i, name in enumerate(plan.target_key, start=1)
     )
 
 
-def _equal(left: str, left_name: str, right: str, right_name: str) -> sql.Composable:
+def _equal(left: str, left_name: str, right: str, right_name: str) -> sql.Composed:
     return sql.SQL("{} = {}").format(
         sql.Identifier(left, left_name), sql.Identifier(right, right_name)
     )
 
 
-def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composable:
+def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composed:
     prefix = [alias] if alias else []
     return COMMA.join(sql.Identifier(*prefix, fact.name) for fact in plan.columns)
 
@@ -319,7 +319,7 @@ def _names(plan: EntityPlan, alias: str | None = None) -> sql.Composable:
 
 def settle_reference(
     plan: EntityPlan, index: int, parent_ledger: sql.Composable, taken: int
-) -> sql.Composable:
+) -> sql.Composed:
     """Fill one deferred reference wherever its parent has arrived, and follow with the row ledger's hash."""
     ref = plan.deferred[index]
     wanted = [f"d{index + 1}_{j}" for j in range(1, len(ref.by) + 1)]
@@ -337,7 +337,8 @@ def settle_reference(
     )
     key_names = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
     return sql.SQL(
-        "WITH todo AS (SELECT {keys}, {targets}, p.{taken} AS parent FROM {ledger} AS w JOIN {parent} AS p ON {matches} "
+        "WITH todo AS (SELECT {keys}, {targets}, p.{taken} AS parent FROM {ledger} AS w "
+        "JOIN {parent} AS p ON {matches} "
         "WHERE w.state = 'live' AND p.state IN ('live', 'kept')), "
         "done AS (UPDATE {target} AS t SET {column} = todo.parent FROM todo WHERE {same_target} "
         "RETURNING {todo_keys}, {hash} AS hash) "
@@ -359,7 +360,7 @@ def settle_reference(
     )
 
 
-def unsettled(plan: EntityPlan, index: int, parent_ledger: sql.Composable) -> sql.Composable:
+def unsettled(plan: EntityPlan, index: int, parent_ledger: sql.Composable) -> sql.Composed:
     """Tell of references that found no parent after the last phase: the value stays NULL, the row is loaded."""
     ref = plan.deferred[index]
     wanted = [f"d{index + 1}_{j}" for j in range(1, len(ref.by) + 1)]
@@ -394,7 +395,7 @@ def unsettled(plan: EntityPlan, index: int, parent_ledger: sql.Composable) -> sq
     )
 
 
-def forget_unsettled(plan: EntityPlan) -> sql.Composable:
+def forget_unsettled(plan: EntityPlan) -> sql.Composed:
     """Forget what an earlier second pass told of this entity's deferred references."""
     return sql.SQL(
         "DELETE FROM sinew.reject WHERE mapping = {} AND entity = {} AND scope = 'value' AND column_name = ANY({})"

@@ -20,7 +20,7 @@ from sinew.compile.transform_sql import key_as_json
 COMMA = sql.SQL(", ")
 
 
-def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composable:
+def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composed:
     """Every ``rows``-th key of a phase, as text: each is the upper bound of one batch and the lower of the next."""
     keys = ordered_source_keys(plan)
     texts = COMMA.join(
@@ -44,7 +44,7 @@ def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composable:
     )
 
 
-def count_rows(plan: EntityPlan, phase: str) -> sql.Composable:
+def count_rows(plan: EntityPlan, phase: str) -> sql.Composed:
     """Rows of a phase, and those among them whose key has a NULL."""
     return sql.SQL("SELECT count(*), count(*) FILTER (WHERE NOT {}) FROM {} WHERE {}").format(
         key_given(plan, "r"),
@@ -53,7 +53,7 @@ def count_rows(plan: EntityPlan, phase: str) -> sql.Composable:
     )
 
 
-def repeated_keys(plan: EntityPlan) -> sql.Composable:
+def repeated_keys(plan: EntityPlan) -> sql.Composed:
     """Number of source keys that more than one row has."""
     return sql.SQL(
         "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {} GROUP BY {} HAVING count(*) > 1) AS d"
@@ -67,12 +67,11 @@ def repeated_keys(plan: EntityPlan) -> sql.Composable:
 # --- rows that lose a unique value of the target
 
 
-def copy_unique_out(plan: EntityPlan, names: Sequence[str]) -> sql.Composable:
+def copy_unique_out(plan: EntityPlan, names: Sequence[str]) -> sql.Composed:
     """COPY of the source columns that a unique value is made from, of the whole entity."""
     landed = [column for column in plan.landed if column.name in names]
     values = COMMA.join(
-        sql.SQL("{}::{}").format(sql.Identifier("r", c.name), sql.SQL(c.type.sql))
-        for c in landed  # type: ignore[arg-type]
+        sql.SQL("{}::{}").format(sql.Identifier("r", c.name), sql.SQL(c.type.sql)) for c in landed
     )
     where = [key_given(plan, "r")]
     if plan.entity.where:
@@ -82,17 +81,17 @@ def copy_unique_out(plan: EntityPlan, names: Sequence[str]) -> sql.Composable:
     )
 
 
-def create_unique_scan(plan: EntityPlan, names: Sequence[str]) -> sql.Composable:
+def create_unique_scan(plan: EntityPlan, names: Sequence[str]) -> sql.Composed:
     """The temporary table that the columns of a unique value are scanned in."""
     columns = COMMA.join(
-        sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type.sql))  # type: ignore[arg-type]
+        sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type.sql))
         for c in plan.landed
         if c.name in names
     )
     return sql.SQL("CREATE TEMPORARY TABLE sinew_scan ({}) ON COMMIT DROP").format(columns)
 
 
-def insert_duplicates(plan: EntityPlan, unique: Sequence[str]) -> sql.Composable:
+def insert_duplicates(plan: EntityPlan, unique: Sequence[str]) -> sql.Composed:
     """Note every row whose unique value a row with a smaller source key has too; NULLs and rejects do not count."""
     values = [value for value in assigned_values(plan) if value.name in unique]
     sound = [sql.SQL("NOT {}").format(g.when) for value in values for g in value.expression.guards]

@@ -28,13 +28,13 @@ def python_table(batch_id: int) -> sql.Identifier:
     return sql.Identifier("sinew_stage", f"python_{batch_id}")
 
 
-def create_landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def create_landing(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """An UNLOGGED table with the landed columns and the hash that the source computed."""
     columns = [(column.name, column.type) for column in plan.landed]
     return _create_unlogged(landing_table(batch_id), [*columns, ("sinew_hash", _INT8)])
 
 
-def create_staging(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def create_staging(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """An UNLOGGED table with the mapped columns, the source key, both hashes and landing's row id."""
     columns = [(fact.name, fact.type) for fact in plan.columns]
     keys = [(f"sinew_k{i}", type_) for i, type_ in enumerate(plan.key_types, start=1)]
@@ -43,14 +43,14 @@ def create_staging(plan: EntityPlan, batch_id: int) -> sql.Composable:
     return _create_unlogged(staging_table(batch_id), [*columns, *keys, *deferred, *extras])
 
 
-def create_python(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def create_python(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """An UNLOGGED table keyed by landing's row id: each function's value as text, and whether it failed."""
     columns = [(column.name, TEXT) for column in plan.python_columns]
     failed = [(f"{column.name}__failed", TEXT) for column in plan.python_columns]
     return _create_unlogged(python_table(batch_id), [("sinew_row", _TID), *columns, *failed])
 
 
-def create_row_ledger(plan: EntityPlan) -> sql.Composable:
+def create_row_ledger(plan: EntityPlan) -> sql.Composed:
     """The row ledger of one entity, typed like its keys."""
     keys = [(f"k{i}", type_) for i, type_ in enumerate(plan.key_types, start=1)]
     targets = [(f"t{i}", type_) for i, type_ in enumerate(plan.target_key_types, start=1)]
@@ -70,18 +70,16 @@ _INT8 = PgType("bigint", "int8")
 _TID = PgType("tid", "tid")
 
 
-def _create_unlogged(
-    table: sql.Identifier, columns: Iterable[tuple[str, PgType]]
-) -> sql.Composable:
+def _create_unlogged(table: sql.Identifier, columns: Iterable[tuple[str, PgType]]) -> sql.Composed:
     # Nobody updates these tables, and autovacuum would only compete with the loads.
     return sql.SQL("CREATE UNLOGGED TABLE {} ({}) WITH (autovacuum_enabled = false)").format(
         table, _columns(columns)
     )
 
 
-def _columns(columns: Iterable[tuple[str, PgType]]) -> sql.Composable:
+def _columns(columns: Iterable[tuple[str, PgType]]) -> sql.Composed:
     return sql.SQL(", ").join(
         # The type is format_type()'s own output, which Postgres has quoted already.
-        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_.sql))  # type: ignore[arg-type]
+        sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_.sql))
         for name, type_ in columns
     )

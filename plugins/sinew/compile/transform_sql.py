@@ -51,7 +51,7 @@ class Trouble:
 # --- extract
 
 
-def copy_from_source(plan: EntityPlan, phase: str, range_: Range) -> sql.Composable:
+def copy_from_source(plan: EntityPlan, phase: str, range_: Range) -> sql.Composed:
     """COPY of one batch's raw rows, each with its hash, out of the source."""
     values = [_sent(column) for column in plan.landed]
     return sql.SQL("COPY (SELECT {}, {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
@@ -62,7 +62,7 @@ def copy_from_source(plan: EntityPlan, phase: str, range_: Range) -> sql.Composa
     )
 
 
-def source_row_hash(plan: EntityPlan) -> sql.Composable:
+def source_row_hash(plan: EntityPlan) -> sql.Composed:
     """Hash of a source row (alias r) as it will lie in landing."""
     hashed = [Hashed(_sent(column), column.type, column.deterministic) for column in plan.landed]
     return row_hash(hashed, plan.facts.hash_mode)
@@ -72,10 +72,10 @@ def _sent(column: LandedColumn) -> sql.Composable:
     value = sql.Identifier("r", column.name)
     if column.type.sql == column.source_type.sql:
         return value
-    return sql.SQL("{}::{}").format(value, sql.SQL(column.type.sql))  # type: ignore[arg-type]
+    return sql.SQL("{}::{}").format(value, sql.SQL(column.type.sql))
 
 
-def copy_to_landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def copy_to_landing(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """COPY into landing; FREEZE because the table was made in the same transaction."""
     names = [sql.Identifier(column.name) for column in plan.landed] + [sql.Identifier("sinew_hash")]
     return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
@@ -83,7 +83,7 @@ def copy_to_landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
     )
 
 
-def landing_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def landing_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Rows, sum of the source's hashes, and rows whose hash computed here differs from the source's."""
     return sql.SQL(
         "SELECT count(*), coalesce(sum(l.sinew_hash), 0), "
@@ -91,7 +91,7 @@ def landing_evidence(plan: EntityPlan, batch_id: int) -> sql.Composable:
     ).format(plan.source_hash(), landing_table(batch_id))
 
 
-def landing_totals(batch_id: int) -> sql.Composable:
+def landing_totals(batch_id: int) -> sql.Composed:
     """Rows and sum of the source's hashes."""
     return sql.SQL("SELECT count(*), coalesce(sum(l.sinew_hash), 0) FROM {} AS l").format(
         landing_table(batch_id)
@@ -103,7 +103,7 @@ def landing_totals(batch_id: int) -> sql.Composable:
 
 def insert_staging(
     plan: EntityPlan, now: Circumstances, rows: sql.Composable | None = None
-) -> sql.Composable:
+) -> sql.Composed:
     """Map every landed row that no guard keeps out; ``rows`` narrows it to a range of landing's row ids."""
     values = assigned_values(plan, own_ledger=now.own_ledger)
     mapped = [_as(value.expression.value, value.fact.type.sql, value.name) for value in values]
@@ -142,7 +142,7 @@ def _extra_names(plan: EntityPlan) -> list[str]:
     return [*keys, *(f"sinew_{name}" for name, _ in plan.deferred_names()), "sinew_source_hash"]
 
 
-def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composable:
+def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composed:
     parts = [_landing(plan, now.batch_id)]
     for i, ref in enumerate(plan.refs, start=1):
         on = AND.join(
@@ -161,7 +161,7 @@ def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composable:
     return sql.SQL(" ").join(parts)
 
 
-def _landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def _landing(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Landing as ``l``; equal rows of a keyless entity are numbered."""
     if not plan.keyless:
         return sql.SQL("{} AS l").format(landing_table(batch_id))
@@ -170,7 +170,7 @@ def _landing(plan: EntityPlan, batch_id: int) -> sql.Composable:
     ).format(landing_table(batch_id))
 
 
-def _left_join(table: sql.Composable, alias: str, on: sql.Composable) -> sql.Composable:
+def _left_join(table: sql.Composable, alias: str, on: sql.Composable) -> sql.Composed:
     return sql.SQL("LEFT JOIN {} AS {} ON {}").format(table, sql.Identifier(alias), on)
 
 
@@ -197,7 +197,7 @@ def elsewhere(plan: EntityPlan, now: Circumstances) -> list[sql.Composable]:
     return [sql.SQL("({})").format(other)]
 
 
-def count_elsewhere(plan: EntityPlan, now: Circumstances) -> sql.Composable:
+def count_elsewhere(plan: EntityPlan, now: Circumstances) -> sql.Composed:
     """Number of landed rows that another phase accounts for, and the sum of their hashes."""
     return sql.SQL("SELECT count(*), coalesce(sum(l.sinew_hash), 0) FROM {}{}").format(
         _sources(plan, now), _where(elsewhere(plan, now))
@@ -255,7 +255,7 @@ def _sample(plan: EntityPlan, value: ColumnValue) -> sql.Composable:
     return mask(shown) if column.pii else shown
 
 
-def key_as_json(plan: EntityPlan) -> sql.Composable:
+def key_as_json(plan: EntityPlan) -> sql.Composed:
     """The source key as a jsonb object of texts, the form in which rejects keep it."""
     names = plan.entity.source_key or KEYLESS_KEY
     pairs = COMMA.join(
@@ -265,7 +265,7 @@ def key_as_json(plan: EntityPlan) -> sql.Composable:
     return sql.SQL("jsonb_build_object({})").format(pairs)
 
 
-def insert_rejects(plan: EntityPlan, now: Circumstances) -> sql.Composable:
+def insert_rejects(plan: EntityPlan, now: Circumstances) -> sql.Composed:
     """Tell of every landed row that is neither staged nor elsewhere, by the first guard that keeps it out."""
     values = assigned_values(plan, own_ledger=now.own_ledger)
     found = [trouble for trouble in troubles(plan, now, values) if trouble.on_error != "null"]
@@ -277,7 +277,7 @@ def insert_rejects(plan: EntityPlan, now: Circumstances) -> sql.Composable:
     return _tell(plan, now, found, "row", [absent, sound, *others])
 
 
-def insert_failed(plan: EntityPlan, now: Circumstances) -> sql.Composable:
+def insert_failed(plan: EntityPlan, now: Circumstances) -> sql.Composed:
     """Tell of the rows for which an expression failed; bisecting has left their row ids in sinew_bad."""
     return sql.SQL(
         "INSERT INTO sinew.reject (batch_id, mapping, entity, source_key, source_hash, scope, column_name, rule, "
@@ -293,7 +293,7 @@ def insert_failed(plan: EntityPlan, now: Circumstances) -> sql.Composable:
     )
 
 
-def insert_nulled(plan: EntityPlan, now: Circumstances) -> list[sql.Composable]:
+def insert_nulled(plan: EntityPlan, now: Circumstances) -> list[sql.Composed]:
     """Tell, column by column, of staged values that became NULL because the mapping says ``on_error: null``."""
     values = assigned_values(plan, own_ledger=now.own_ledger)
     found = [trouble for trouble in troubles(plan, now, values) if trouble.on_error == "null"]
@@ -322,7 +322,7 @@ def _tell(
     found: Sequence[Trouble],
     scope: str,
     where: Sequence[sql.Composable],
-) -> sql.Composable:
+) -> sql.Composed:
     which = [
         sql.SQL("WHEN {} THEN {}").format(trouble.guard.when, sql.Literal(i))
         for i, trouble in enumerate(found)
@@ -360,36 +360,36 @@ def _tell(
 
 def _case(branches: Sequence[sql.Composable], otherwise: str) -> sql.Composable:
     if not branches:
-        return sql.SQL(otherwise)  # type: ignore[arg-type]
+        return sql.SQL(otherwise)
     return sql.SQL("CASE {} END").format(sql.SQL(" ").join(branches))
 
 
-def staging_totals(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def staging_totals(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Rows staged, sum of their source hashes, sum of their target hashes as stored."""
     return sql.SQL(
         "SELECT count(*), coalesce(sum(s.sinew_source_hash), 0), coalesce(sum(s.sinew_target_hash), 0) FROM {} AS s"
     ).format(staging_table(batch_id))
 
 
-def staging_hash(plan: EntityPlan, batch_id: int) -> sql.Composable:
+def staging_hash(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """Rows staged, and the sum of their target hashes computed anew from the values."""
     return sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} AS s").format(
         plan.target_hash("s"), staging_table(batch_id)
     )
 
 
-def reject_totals(batch_id: int) -> sql.Composable:
+def reject_totals(batch_id: int) -> sql.Composed:
     """Rows kept out of this batch, and the sum of their source hashes."""
     return sql.SQL(
         "SELECT count(*), coalesce(sum(source_hash), 0) FROM sinew.reject WHERE batch_id = {} AND scope = 'row'"
     ).format(sql.Literal(batch_id))
 
 
-def _as(value: sql.Composable, type_: str, name: str) -> sql.Composable:
-    return sql.SQL("({})::{} AS {}").format(value, sql.SQL(type_), sql.Identifier(name))  # type: ignore[arg-type]
+def _as(value: sql.Composable, type_: str, name: str) -> sql.Composed:
+    return sql.SQL("({})::{} AS {}").format(value, sql.SQL(type_), sql.Identifier(name))
 
 
-def _alias(value: sql.Composable, name: str) -> sql.Composable:
+def _alias(value: sql.Composable, name: str) -> sql.Composed:
     return sql.SQL("{} AS {}").format(value, sql.Identifier(name))
 
 

@@ -15,7 +15,8 @@ from sinew.compile.hashing import HashMode
 from sinew.engine import catalog
 from sinew.engine.session import describe
 from sinew.errors import PreflightError, Problem
-from sinew.spec.models import Entity, Migration
+from sinew.spec.models import Migration
+from sinew.spec.parts import Entity
 
 
 @dataclass
@@ -93,7 +94,7 @@ def _relation_columns(
     if entity.source.table is None:
         try:
             with source.transaction():
-                return catalog.described(source, sql.SQL(entity.source.text))  # type: ignore[arg-type]
+                return catalog.described(source, sql.SQL(entity.source.text))
         except psycopg.Error as error:
             found.complain(
                 f"the source refuses {entity.source.sql}: {describe(error)}; mend the SELECT", *path
@@ -114,8 +115,10 @@ def _relation_columns(
 
 def _named(entity: Entity) -> list[tuple[tuple[str, ...], str]]:
     """Every source column that the entity names, with the place where it does."""
-    base = ("entities", entity.name)
-    named = [((*base, "key"), name) for name in entity.source_key]
+    base: tuple[str, ...] = ("entities", entity.name)
+    named: list[tuple[tuple[str, ...], str]] = [
+        ((*base, "key"), name) for name in entity.source_key
+    ]
     for column in entity.columns.values():
         named += [((*base, "columns", column.name), name) for name in column.reads]
     extra = needed_columns(entity) - {name for _, name in named}
@@ -203,7 +206,10 @@ def _grant(privilege: str, schema: str, table: str, conn: psycopg.Connection) ->
     name = sql.Identifier(schema, table).as_string(None)
     user = sql.Identifier(conn.info.user).as_string(None)
     space = sql.Identifier(schema).as_string(None)
-    return f"a privilege is missing. Run: GRANT USAGE ON SCHEMA {space} TO {user}; GRANT {privilege} ON {name} TO {user}"
+    return (
+        "a privilege is missing. Run: "
+        f"GRANT USAGE ON SCHEMA {space} TO {user}; GRANT {privilege} ON {name} TO {user}"
+    )
 
 
 def _check_predicates(source: psycopg.Connection, found: Audit, plan: EntityPlan) -> None:
@@ -277,7 +283,7 @@ def _typed_nothing(plan: EntityPlan, found: Audit) -> sql.Composable:
 
 def _nulls(alias: str, columns: list[tuple[str, PgType]]) -> sql.Composable:
     values = sql.SQL(", ").join(
-        sql.SQL("NULL::{} AS {}").format(sql.SQL(type_.sql), sql.Identifier(name))  # type: ignore[arg-type]
+        sql.SQL("NULL::{} AS {}").format(sql.SQL(type_.sql), sql.Identifier(name))
         for name, type_ in columns
     )
     return sql.SQL("(SELECT {}) AS {}").format(values, sql.Identifier(alias))

@@ -88,7 +88,7 @@ def held(home: psycopg.Connection, batch_id: int) -> Iterator[Batch]:
     except psycopg.errors.LockNotAvailable:
         raise InterruptedStepError(
             f"batch {batch_id} is held by another task for longer than the lock time-out"
-        )
+        ) from None
     try:
         claim(home, batch_id)
         yield get_batch(home, batch_id)

@@ -24,7 +24,7 @@ def upgrade(home: psycopg.Connection) -> list[str]:
         known = _applied(home)
         for file in ledger_files():
             if file.name not in known:
-                home.execute(file.read_text(encoding="utf-8"))  # type: ignore[arg-type]
+                home.execute(file.read_text(encoding="utf-8"))
                 home.execute("INSERT INTO sinew.version (file) VALUES (%s)", (file.name,))
                 applied.append(file.name)
     return applied

@@ -152,11 +152,11 @@ def _refuse_foreign(home: psycopg.Connection, plan: EntityPlan, batch: Batch) ->
         )
 
 
-def _rejected(plan: EntityPlan, batch: Batch) -> list[sql.Composable]:
+def _rejected(plan: EntityPlan, batch: Batch) -> list[sql.Composed]:
     return [load_sql.upsert_rejected(plan, batch.id)] if batch.rejected_rows else []
 
 
-def _run(home: psycopg.Connection, statements: Sequence[sql.Composable]) -> int:
+def _run(home: psycopg.Connection, statements: Sequence[sql.Composed]) -> int:
     """Run statements in order; returns the rows of the last one."""
     rows = 0
     for statement in statements:

@@ -10,7 +10,7 @@ import psycopg
 
 from sinew.compile import plan_sql
 from sinew.compile.bounds import Range
-from sinew.compile.entity_plan import EntityPlan, entity_fingerprint
+from sinew.compile.entity_plan import EntityPlan, columns_read, entity_fingerprint
 from sinew.compile.table_sql import create_row_ledger
 from sinew.engine import catalog, ledger
 from sinew.engine.audit import Audit, audit
@@ -68,8 +68,8 @@ def _require_unique_keys(source: psycopg.Connection, found: Audit) -> None:
             problems.append(
                 Problem(
                     plan.migration.location("entities", plan.entity.name, "key"),
-                    f"key ({', '.join(plan.entity.source_key)}) of {plan.entity.name} is not unique: {row[0]} keys have "
-                    "more than one row; add columns to the key, or leave `key` out to move whole rows as a multiset",
+                    f"key ({', '.join(plan.entity.source_key)}) of {plan.entity.name} is not unique: "
+                    f"{row[0]} keys have more than one row; add columns to the key, or leave `key` out to move whole rows as a multiset",
                 )
             )
     if problems:
@@ -217,12 +217,9 @@ def _scannable(plan: EntityPlan, unique: tuple[str, ...]) -> bool:
 
 
 def _scanned_names(plan: EntityPlan, unique: tuple[str, ...]) -> list[str]:
-    from sinew.compile.expressions import columns_of
-
     names = set(plan.entity.source_key)
     for name in unique:
-        column = plan.entity.columns[name]
-        names |= set(column.reads) | (columns_of(column.sql) if column.kind == "expr" else set())  # type: ignore[attr-defined]
+        names |= columns_read(plan.entity.columns[name])
     return [column.name for column in plan.landed if column.name in names]
 
 
@@ -283,7 +280,8 @@ def _make_batches(
 ) -> None:
     plan = found.plan
     have = home.execute(
-        "SELECT EXISTS (SELECT FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s AND state <> 'stale')",
+        "SELECT EXISTS (SELECT FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s "
+        "AND state <> 'stale')",
         (plan.migration.name, plan.entity.name, phase),
     ).fetchone()
     if have == (True,):

@@ -130,7 +130,8 @@ def _record(home: psycopg.Connection, context: Context, proof: PhaseProof) -> No
             "DELETE FROM sinew.comparison WHERE mapping = %s AND phase = %s", (name, proof.phase)
         )
         home.cursor().executemany(
-            "INSERT INTO sinew.comparison (mapping, phase, entity, name, equal, result) VALUES (%s, %s, %s, %s, %s, %s)",
+            "INSERT INTO sinew.comparison (mapping, phase, entity, name, equal, result) "
+            "VALUES (%s, %s, %s, %s, %s, %s)",
             rows,
         )
         home.execute(

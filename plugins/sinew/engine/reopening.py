@@ -80,7 +80,7 @@ def _holds(home: psycopg.Connection, plan: EntityPlan, batch_id: int, keys: Keys
     range_ = get_batch(home, batch_id).range
     names = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
     typed = [
-        key_column(sql.SQL("d.{}::{}").format(sql.Identifier(name), sql.SQL(type_.sql)), type_)  # type: ignore[arg-type]
+        key_column(sql.SQL("d.{}::{}").format(sql.Identifier(name), sql.SQL(type_.sql)), type_)
         for name, type_ in zip(names, plan.key_types, strict=True)
     ]
     query = sql.SQL("SELECT EXISTS (SELECT FROM ({}) AS d ({}) WHERE {})").format(

@@ -87,9 +87,12 @@ def _ask(home: psycopg.Connection, name: str, asked: dict[str, str]) -> Sequence
 
 
 def _entity(migration: Migration, row: tuple[Any, ...]) -> report.EntityRow:
-    entity, batches, *rest = row
+    # Rows that another phase accounts for were read here, but they are not this phase's.
+    entity, batches, read, loaded, rejected, kept, elsewhere, *rest = row
     table = f"{migration.target.schema_name}.{migration.entities[entity].into}"
-    return report.EntityRow(entity, table, batches, *rest)
+    return report.EntityRow(
+        entity, table, batches, read - elsewhere, loaded, rejected, kept, 0, *rest
+    )
 
 
 def _batch(
@@ -117,8 +120,18 @@ def _batch(
 
 
 def _check(entity: str, batch_id: int, check: dict[str, Any]) -> report.CheckRow:
-    known = ("name", "outcome", "level", "column", "value", "threshold", "failed_rows", "detail")
-    return report.CheckRow(entity, batch_id, **{name: check.get(name) for name in known})
+    return report.CheckRow(
+        entity,
+        batch_id,
+        check["name"],
+        check["outcome"],
+        check["level"],
+        check["column"],
+        check["value"],
+        check["threshold"],
+        check["failed_rows"],
+        check.get("detail", ""),
+    )
 
 
 def _reject(

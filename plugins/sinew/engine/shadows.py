@@ -39,8 +39,8 @@ def refuse_unswappable(home: psycopg.Connection, migration: Migration, table: st
             [
                 Problem(
                     location,
-                    f"big_bang cannot swap {migration.target.schema_name}.{table}: {what} {name} would stay with the old "
-                    "table; drop it and make it again after the swap, or use `strategy: trickle`",
+                    f"big_bang cannot swap {migration.target.schema_name}.{table}: {what} {name} would stay "
+                    "with the old table; drop it and make it again after the swap, or use `strategy: trickle`",
                 )
                 for what, name in rows
             ]
