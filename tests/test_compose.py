@@ -1,0 +1,252 @@
+"""The deployment's files, read as Compose reads them: no service runs here."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from demo.compose import connections, health, make_env
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+# These do their work and end.
+ONCE = {"init", "demo-data"}
+SECRETS = re.findall(r"^(SINEW_\w+)=$", EXAMPLE, re.MULTILINE)
+# `${NAME}`, `${NAME:-default}` and `${NAME:?message}`, but not the shell's own `$$NAME`.
+REFERENCE = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^}]*))?\}")
+
+
+def airflow_services() -> dict[str, dict[str, Any]]:
+    return {name: each for name, each in SERVICES.items() if "./dags:" in str(each.get("volumes"))}
+
+
+def environment(service: str) -> Mapping[str, str]:
+    return SERVICES[service].get("environment", {})
+
+
+class TestServices:
+    def test_every_part_of_airflow_and_its_servers_has_a_service(self) -> None:
+        assert {
+            "postgres", "redis", "init", "api-server", "scheduler", "dag-processor", "triggerer",
+            "worker", "demo-postgres", "demo-data",
+        } == SERVICES.keys()  # fmt: skip
+
+    @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONCE))
+    def test_what_runs_for_long_is_watched_and_started_again(self, name: str) -> None:
+        assert SERVICES[name]["restart"] == "unless-stopped"
+        assert SERVICES[name]["healthcheck"]["test"]
+
+    @pytest.mark.parametrize("name", sorted(ONCE))
+    def test_what_ends_by_itself_is_not_started_again(self, name: str) -> None:
+        assert SERVICES[name]["restart"] == "no"
+        assert "healthcheck" not in SERVICES[name]
+
+    def test_only_the_demos_services_wait_for_its_profile(self) -> None:
+        demo = {name for name, each in SERVICES.items() if each.get("profiles") == ["demo"]}
+        assert demo == {"demo-postgres", "demo-data"}
+
+    def test_nothing_but_the_ui_is_published_and_that_on_this_machine_alone(self) -> None:
+        published = {name: each["ports"] for name, each in SERVICES.items() if "ports" in each}
+        assert published == {
+            "api-server": ["${SINEW_BIND:-127.0.0.1}:${SINEW_PORT:-8080}:8080"],
+        }
+
+    @pytest.mark.parametrize("name", sorted(airflow_services()))
+    def test_the_projects_files_are_read_only_in_every_container(self, name: str) -> None:
+        assert SERVICES[name]["volumes"] == [
+            f"./{folder}:/opt/sinew/{folder}:ro" for folder in ("dags", "plugins", "include")
+        ]
+
+    def test_every_named_volume_belongs_to_one_server(self) -> None:
+        used = [v for each in SERVICES.values() for v in each.get("volumes", []) if v[0] != "."]
+        assert sorted(v.split(":")[0] for v in used) == sorted(COMPOSE["volumes"])
+
+    def test_a_worker_can_be_multiplied(self) -> None:
+        assert not {"container_name", "hostname", "ports"} & SERVICES["worker"].keys()
+
+    def test_a_worker_has_neither_the_metadata_nor_the_keys_that_encrypt_and_sign_tokens(
+        self,
+    ) -> None:
+        kept_back = {
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+            "AIRFLOW__CORE__FERNET_KEY",
+            "AIRFLOW__API_AUTH__JWT_SECRET",
+        }
+        assert not kept_back & environment("worker").keys()
+        assert kept_back <= environment("scheduler").keys()
+        assert "POSTGRES" not in str(environment("worker"))
+
+    def test_a_worker_and_the_api_server_agree_on_the_key_of_the_logs(self) -> None:
+        key = "AIRFLOW__API__SECRET_KEY"
+        assert environment("worker")[key] == environment("api-server")[key]
+
+    @pytest.mark.parametrize("name", sorted(airflow_services()))
+    def test_airflow_has_no_more_rights_than_it_needs(self, name: str) -> None:
+        assert SERVICES[name]["cap_drop"] == ["ALL"]
+        assert SERVICES[name]["security_opt"] == ["no-new-privileges:true"]
+
+
+class TestSecrets:
+    def test_every_secret_must_be_set_and_has_no_default(self) -> None:
+        ways = {
+            name: {way for n, way, _ in REFERENCE.findall(TEXT) if n == name} for name in SECRETS
+        }
+        assert all("?" in found and "-" not in found for found in ways.values()), ways
+
+    def test_every_variable_is_described_in_the_example(self) -> None:
+        described = set(re.findall(r"^#?(SINEW_\w+)=", EXAMPLE, re.MULTILINE))
+        assert {name for name, _, _ in REFERENCE.findall(TEXT)} == described
+
+    def test_every_default_is_the_one_that_the_example_shows(self) -> None:
+        shown = dict(re.findall(r"^#(SINEW_\w+)=(.*)$", EXAMPLE, re.MULTILINE))
+        defaults = {
+            name: text for name, way, text in REFERENCE.findall(TEXT) if way == "-" and text
+        }
+        assert defaults == {name: shown[name] for name in defaults}
+
+    def test_no_password_stands_in_the_file(self) -> None:
+        found = re.findall(r"(?i)^\s*\w*(?:password|secret\w*|_key):\s*(\S+)", TEXT, re.MULTILINE)
+        assert found
+        assert all(value.startswith("${") for value in found), found
+
+    def test_git_and_the_image_ignore_the_env_file(self) -> None:
+        assert ".env" in (ROOT / ".gitignore").read_text(encoding="utf-8").split()
+        ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").split("\n")
+        let_in = {line for line in ignored if line.startswith("!")}
+        assert "*" in ignored
+        assert let_in == {
+            "!requirements.txt", "!requirements-dev.txt", "!dags", "!plugins", "!include"
+        }  # fmt: skip
+
+
+class TestMakeEnv:
+    @pytest.fixture
+    def file(self, tmp_path: Path) -> Path:
+        return tmp_path / "env"
+
+    def values(self, file: Path) -> dict[str, str]:
+        return dict(re.findall(r"^(SINEW_\w+)=(.*)$", file.read_text("utf-8"), re.MULTILINE))
+
+    def test_every_secret_gets_a_value_of_its_own(self, file: Path) -> None:
+        assert make_env.main([str(file)]) == 0
+        values = self.values(file)
+        assert sorted(values) == sorted(SECRETS)
+        assert len(set(values.values())) == len(SECRETS)
+        assert all(len(value) >= 44 for value in values.values())
+
+    def test_only_its_owner_can_read_it(self, file: Path) -> None:
+        make_env.main([str(file)])
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+    def test_a_file_that_is_there_is_kept(
+        self, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        file.write_text("SINEW_SECRET_KEY=mine\n", encoding="utf-8")
+        assert make_env.main([str(file)]) == 1
+        assert file.read_text("utf-8") == "SINEW_SECRET_KEY=mine\n"
+        assert "exists already" in capsys.readouterr().err
+
+    def test_the_fernet_key_has_32_bytes(self, file: Path) -> None:
+        make_env.main([str(file)])
+        assert len(base64.urlsafe_b64decode(self.values(file)["SINEW_FERNET_KEY"])) == 32
+
+    def test_it_runs_without_any_package_and_prints_no_secret(self, file: Path) -> None:
+        script = ROOT / "include" / "demo" / "compose" / "make_env.py"
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", str(script), str(file)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert not [v for v in self.values(file).values() if v in done.stdout + done.stderr]
+
+
+class TestConnections:
+    def test_no_text_means_no_connections(self) -> None:
+        assert connections.given(" ") == {}
+
+    def test_an_object_is_taken_as_it_is(self) -> None:
+        assert connections.given('{"old": {"conn_type": "postgres"}}') == {
+            "old": {"conn_type": "postgres"}
+        }
+
+    @pytest.mark.parametrize("text", ["{'old': hush}", '["hush"]'])
+    def test_any_other_text_is_refused_without_being_shown(self, text: str) -> None:
+        with pytest.raises(SystemExit) as refusal:
+            connections.given(text)
+        assert "is not a JSON object" in str(refusal.value)
+        assert "hush" not in str(refusal.value)
+
+
+class TestHealth:
+    def test_a_check_imports_none_of_airflow(self) -> None:
+        code = "import demo.compose.health, sys; print('airflow' in sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "include")},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == "False"
+
+    def test_every_check_asks_for_a_part_that_there_is(self) -> None:
+        parts = {"metadatabase", "scheduler", "dag_processor", "triggerer", "worker"}
+        asked = {
+            each["healthcheck"]["test"][-1]
+            for each in airflow_services().values()
+            if "healthcheck" in each
+        }
+        assert asked == parts
+
+    def test_a_broker_that_is_down_is_not_health(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL", "http://127.0.0.1:1/execution/"
+        )
+        with pytest.raises(OSError):
+            health.main("scheduler")
+
+
+class TestImage:
+    TEXT = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+
+    def stages(self) -> Iterator[str]:
+        yield from re.findall(r"^FROM \S+ AS (\S+)$", self.TEXT, re.MULTILINE)
+
+    def test_every_package_is_installed_by_its_hash(self) -> None:
+        installs = re.findall(r"pip install[^&]*", self.TEXT)
+        assert installs
+        assert all("--require-hashes" in each for each in installs)
+
+    def test_each_stage_ends_as_a_user_without_rights(self) -> None:
+        assert list(self.stages()) == ["sinew", "demo"]
+        for stage in self.TEXT.split("\nFROM ")[1:3]:
+            assert re.findall(r"^USER (\S+)$", stage, re.MULTILINE)[-1] == "50000:0"
+
+    def test_what_compose_builds_are_stages_of_the_image(self) -> None:
+        targets = {each["build"]["target"] for each in airflow_services().values()}
+        assert targets == set(self.stages())
+
+    def test_the_base_is_the_same_in_both_files(self) -> None:
+        base = re.search(r"^ARG BASE_IMAGE=(\S+)$", self.TEXT, re.MULTILINE)
+        assert base is not None
+        assert f"${{SINEW_BASE_IMAGE:-{base[1]}}}" in TEXT
+
+    def test_the_demos_packages_are_those_of_the_lock(self) -> None:
+        wanted = re.search(r"/\^\(([^)]*)\)==/", self.TEXT)
+        assert wanted is not None
+        lock = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+        assert all(re.search(rf"^{name}==", lock, re.MULTILINE) for name in wanted[1].split("|"))
