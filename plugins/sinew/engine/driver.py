@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 
 from sinew.engine.ledger import swapped
 from sinew.engine.planner import plan_phase, prepare
@@ -57,7 +58,13 @@ def _move(context: Context, phase: str, batch_rows: int | None, tell: Listener) 
 
 
 def _side_by_side(context: Context, batch_ids: Sequence[int]) -> None:
-    with ThreadPoolExecutor(context.lanes) as pool:
+    workers = min(context.lanes, len(batch_ids))
+    if workers == 1:
+        for batch_id in batch_ids:
+            _whole_way(context, batch_id)
+        return
+    # Processes, because pumping rows is work for Python; spawned, because a connection must not be inherited.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         for done in [pool.submit(_whole_way, context, batch_id) for batch_id in batch_ids]:
             done.result()
 

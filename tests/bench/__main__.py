@@ -1,0 +1,88 @@
+"""Measure, print, and keep the figures as flat JSON in ``.sinew/bench.json``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import psycopg
+from demo.stack import Stack
+
+from tests.bench import airflow_share, history
+from tests.bench.table import make_source
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    """Run the benchmarks asked for."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--rows", type=int, default=3_000_000, help="rows of the history benchmark")
+    parser.add_argument("--no-airflow", action="store_true", help="leave out Airflow's share")
+    asked = parser.parse_args()
+    home = ROOT / ".sinew" / "bench"
+    os.environ["SINEW_HOME"] = str(home)
+    airflow_share.prepare_include(home / "include", 2_000_000)
+    stack = Stack()
+    figures: dict[str, float] = {}
+    try:
+        stack.postgres.start()
+        for name in ("legacy_retail", "commerce"):
+            stack.postgres.ensure_database(name)
+        _measure_history(stack, asked.rows, figures)
+        if not asked.no_airflow:
+            _measure_airflow(stack, figures)
+    finally:
+        stack.down()
+        stack.postgres.stop()
+    path = ROOT / ".sinew" / "bench.json"
+    path.write_text(json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=2) + "\n")
+    print(f"figures are in {path.relative_to(ROOT)}")
+
+
+def _measure_history(stack: Stack, rows: int, figures: dict[str, float]) -> None:
+    source, target = stack.postgres.dsn("legacy_retail"), stack.postgres.dsn("commerce")
+    print(f"making a table of {rows:,} rows", flush=True)
+    with psycopg.connect(source, autocommit=True) as conn:
+        make_source(conn, "big", rows)
+        size = conn.execute("SELECT pg_total_relation_size('bench.big')").fetchone()
+    print(f"  {int(size[0]) / 1e6:,.0f} MB with its key" if size else "", flush=True)
+    # The limit is measured before and after, because a busy machine does not stay equally busy.
+    before = history.raw_copy(source, target, "big")
+    context = history.context(source, target, "big", rows // 2)
+    moved, steps, compared, peak = history.whole(context)
+    after = history.raw_copy(source, target, "big")
+    raw = (before + after) / 2
+    figures |= {
+        "raw_copy_rows_per_s": rows / raw,
+        "history_rows_per_s": rows / moved,
+        "history_ratio_to_raw_copy": raw / moved,
+        "compare_s": compared,
+        "worker_peak_mb": peak,
+    }
+    figures |= {f"{step}_s": seconds for step, seconds in steps.items()}
+    print(f"raw binary COPY pipe  {rows / raw:>12,.0f} rows/s  ({before:.1f} s before, {after:.1f} s after)")
+    for step, seconds in steps.items():
+        print(f"{step:<21} {rows / seconds:>12,.0f} rows/s  ({seconds:.1f} s of work)")
+    print(f"whole, two lanes      {rows / moved:>12,.0f} rows/s  ({moved:.1f} s), {raw / moved:.2f} of the raw pipe")
+    print(f"final comparison      {rows / compared:>12,.0f} rows/s  ({compared:.1f} s)")
+    print(f"worker's peak memory  {peak:>12,.0f} MB", flush=True)
+
+
+def _measure_airflow(stack: Stack, figures: dict[str, float]) -> None:
+    rows = 6_000_000
+    source, target = stack.postgres.dsn("legacy_retail"), stack.postgres.dsn("commerce")
+    with psycopg.connect(source, autocommit=True) as conn:
+        make_source(conn, airflow_share.TABLE, rows)
+    moved, _steps, compared, _peak = history.whole(history.context(source, target, airflow_share.TABLE, 2_000_000))
+    stack.up()
+    under = airflow_share.run_under_airflow(stack)
+    share = (under - moved - compared) / under
+    figures |= {"airflow_run_s": under, "engine_run_s": moved + compared, "airflow_share": share}
+    print(f"6 M rows under Airflow {under:.1f} s, without {moved + compared:.1f} s: Airflow's share {share:.0%}")
+
+
+if __name__ == "__main__":
+    main()
