@@ -650,3 +650,36 @@ def test_nothing_of_a_business_check_stays_behind(shop) -> None:
     assert home.execute("SELECT current_setting('search_path')").fetchone() == before
     left = home.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'sinew_%'").fetchone()
     assert left == (0,)
+
+
+def test_copies_of_a_rejected_row_without_a_key_are_each_taken_off(shop) -> None:
+    source, home = shop
+    row = "hashint8(r.household)"
+    source.execute("CREATE TABLE public.tip (household int, cents text)")
+    source.execute("INSERT INTO public.tip VALUES (7, '150'), (7, '150'), (8, '99')")
+    home.execute(
+        "CREATE TABLE sinew_rows.shop__tips AS SELECT hashint8(7)::bigint AS k1, n AS k2, "
+        "'rejected' AS state FROM generate_series(1, 2) AS n"
+    )
+    home.execute(
+        "INSERT INTO sinew.reject SELECT 1, 'shop', 'tips', jsonb_build_object('sinew_hash', "
+        "k1::text, 'sinew_ordinal', k2::text), 'row', 'cents', 'check', 'no' "
+        "FROM sinew_rows.shop__tips"
+    )
+    check = Check(
+        "tips",
+        "SELECT household, sum(cents::numeric) AS cents FROM tip GROUP BY household",
+        "SELECT 8 AS household, 99 AS cents",
+        ("household",),
+        rejected=RejectedRows(
+            "shop",
+            "tips",
+            sql.SQL("tip AS r"),
+            (("sinew_hash", sql.SQL(row), PgType("bigint", "int8", category="N")),),
+            {"household": sql.SQL("r.household")},
+            {"cents": sql.SQL("r.cents")},
+        ),
+    )
+    result = run_business_check(source, home, check)
+    assert result.equal, result.differences
+    assert [r.amounts["cents"] for r in result.rejected] == ["150", "150"]
