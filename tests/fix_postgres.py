@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -24,9 +27,23 @@ _SETTINGS = {
 
 
 @pytest.fixture(scope="session")
-def pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def pg() -> Iterator[EmbeddedPostgres]:
     """A running server, whose last commits a crash would lose."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), _SETTINGS)
+    with _folder() as folder:
+        yield from _running(EmbeddedPostgres(folder, _SETTINGS))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder outside pytest's own: each new run of pytest closes that one to the server's user."""
+    folder = Path(tempfile.mkdtemp(prefix="sinew-test-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _running(server: EmbeddedPostgres) -> Iterator[EmbeddedPostgres]:
     try:
         server.start()
         yield server
@@ -47,15 +64,10 @@ def _system_programs() -> Path:
 
 
 @pytest.fixture(scope="session")
-def system_pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+def system_pg() -> Iterator[EmbeddedPostgres]:
     """A running server of the system's own PostgreSQL: an older version, with ICU and libxml."""
-    folder = tmp_path_factory.mktemp("system-postgres")
-    server = EmbeddedPostgres(folder, _SETTINGS, _system_programs())
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+    with _folder() as folder:
+        yield from _running(EmbeddedPostgres(folder, _SETTINGS, _system_programs()))
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from psycopg import sql
 
 from sinew.compile.bounds import source_key_values, source_relation
 from sinew.compile.business_sql import Check, Through
-from sinew.compile.entity_plan import EntityPlan, ledger_of
+from sinew.compile.column_values import KEYLESS_KEY
+from sinew.compile.entity_plan import INT8, EntityPlan, ledger_of
 from sinew.compile.rejected_sql import RejectedRows
+from sinew.compile.transform_sql import source_row_hash
 from sinew.spec.models import Migration
 from sinew.spec.parts import BusinessCheck
 
@@ -78,7 +80,10 @@ def _rejected(check: BusinessCheck, plan: EntityPlan) -> RejectedRows | None:
     if check.rejected is None:
         return None
     values = source_key_values(plan)
-    key = tuple(zip(plan.entity.source_key, values, plan.key_types, strict=True))
+    if plan.keyless:
+        key = ((KEYLESS_KEY[0], source_row_hash(plan), INT8),)
+    else:
+        key = tuple(zip(plan.entity.source_key, values, plan.key_types, strict=True))
     where = sql.SQL(plan.entity.where) if plan.entity.where else None
     return RejectedRows(
         mapping=plan.migration.name,

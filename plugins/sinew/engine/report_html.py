@@ -109,7 +109,11 @@ def amount(value: object) -> str:
     if value is None:
         return "NULL"
     try:
-        return f"{Decimal(str(value)):,f}"
+        number = Decimal(str(value))
+        # A quotient carries twenty zeros from Postgres; cents keep their two decimals.
+        shortest = number.normalize()
+        cents = number.quantize(Decimal("0.01")) if number == round(number, 2) else shortest
+        return f"{number if number == number.to_integral() and '.' not in str(value) else cents:,f}"
     except (InvalidOperation, ValueError):
         return str(value)
 
