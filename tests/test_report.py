@@ -415,7 +415,7 @@ def test_many_batches_are_drawn_as_the_longest_of_them() -> None:
         (percent(1, 1_000_000), "< 0.01 %"),
         (percent(999_999, 1_000_000), "> 99.99 %"),
         (percent(0, 0), "0 %"),
-        (amount("4609812.530"), "4,609,812.530"),
+        (amount("4609812.530"), "4,609,812.53"),
         (amount("not a number"), "not a number"),
         (amount(None), "NULL"),
     ],

@@ -80,10 +80,9 @@ def _rejected(check: BusinessCheck, plan: EntityPlan) -> RejectedRows | None:
     if check.rejected is None:
         return None
     values = source_key_values(plan)
+    key = tuple(zip(plan.entity.source_key, values, plan.key_types, strict=False))
     if plan.keyless:
         key = ((KEYLESS_KEY[0], source_row_hash(plan), INT8),)
-    else:
-        key = tuple(zip(plan.entity.source_key, values, plan.key_types, strict=True))
     where = sql.SQL(plan.entity.where) if plan.entity.where else None
     return RejectedRows(
         mapping=plan.migration.name,

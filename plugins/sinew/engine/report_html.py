@@ -110,10 +110,11 @@ def amount(value: object) -> str:
         return "NULL"
     try:
         number = Decimal(str(value))
+        if "." not in str(value):
+            return f"{number:,f}"
         # A quotient carries twenty zeros from Postgres; cents keep their two decimals.
-        shortest = number.normalize()
-        cents = number.quantize(Decimal("0.01")) if number == round(number, 2) else shortest
-        return f"{number if number == number.to_integral() and '.' not in str(value) else cents:,f}"
+        cents = number.quantize(Decimal("0.01"))
+        return f"{cents if cents == number else number.normalize():,f}"
     except (InvalidOperation, ValueError):
         return str(value)
 
