@@ -339,11 +339,16 @@ def settle_reference(
     return sql.SQL(
         "WITH todo AS (SELECT {keys}, {targets}, p.{taken} AS parent FROM {ledger} AS w "
         "JOIN {parent} AS p ON {matches} "
-        "WHERE w.state = 'live' AND p.state IN ('live', 'kept')), "
+        "WHERE w.state = 'live' AND p.state IN ('live', 'kept') AND w.batch_id IN "
+        # A batch that is loaded but not validated is still to be compared with what was staged.
+        "(SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
+        "AND state = 'validated')), "
         "done AS (UPDATE {target} AS t SET {column} = todo.parent FROM todo WHERE {same_target} "
         "RETURNING {todo_keys}, {hash} AS hash) "
         "UPDATE {ledger} AS w SET target_hash = done.hash, {cleared} FROM done WHERE {same_entry}"
     ).format(
+        mapping=sql.Literal(plan.migration.name),
+        entity=sql.Literal(plan.entity.name),
         keys=keys,
         targets=targets,
         taken=sql.Identifier(f"t{taken}"),
