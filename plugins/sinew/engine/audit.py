@@ -36,11 +36,31 @@ class Audit:
 def audit(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> Audit:
     """Audit all entities, parents first; raises PreflightError with every problem at once."""
     found = Audit(migration, _hash_mode(source, home, migration))
+    encoding = catalog.server(source).encoding
     for name in migration.entity_order:
         _audit_entity(source, home, found, migration.entities[name])
+        if name in found.plans:
+            _check_key_order(found, found.plans[name], encoding)
     if found.problems:
         raise PreflightError(found.problems)
     return found
+
+
+# Server encodings whose byte order of text is that of the code points, as UTF-8's is.
+_ORDERED_ENCODINGS = ("UTF8", "LATIN1")
+
+
+def _check_key_order(found: Audit, plan: EntityPlan, encoding: str) -> None:
+    """Ranges over text keys must hold the same rows on both sides, so both must order text alike."""
+    textual = any(type_.category == "S" for type_ in plan.key_types)
+    if textual and encoding not in _ORDERED_ENCODINGS:
+        found.complain(
+            f"key ({', '.join(plan.entity.source_key)}) is text, and the source's encoding {encoding} orders text "
+            f"otherwise than UTF8; allowed: {', '.join(_ORDERED_ENCODINGS)}. Use a key that is no text",
+            "entities",
+            plan.entity.name,
+            "key",
+        )
 
 
 def _hash_mode(

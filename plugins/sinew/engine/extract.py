@@ -37,7 +37,7 @@ def source_snapshot(source: psycopg.Connection) -> Iterator[tuple[str, str, str]
         yield snapshot, position, f"{_system(source)}/{started}"
     finally:
         if not source.closed:
-            source.rollback() if source.info.transaction_status else None
+            source.rollback()
 
 
 def _system(source: psycopg.Connection) -> str:

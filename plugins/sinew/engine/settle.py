@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import psycopg
+from psycopg import sql
 
 from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.load_sql import forget_unsettled, settle_reference, unsettled
@@ -28,6 +29,8 @@ def settle(context: Context, phase: str) -> dict[str, int]:
             plan = ledger.planned(home, migration, name).plan
             if plan.deferred:
                 filled |= _settle_entity(home, plan, last)
+            # The planner knows nothing of freshly loaded tables until autovacuum comes by.
+            home.execute(sql.SQL("ANALYZE {}, {}").format(plan.target, plan.ledger))
     return filled
 
 
