@@ -69,7 +69,8 @@ def _require_unique_keys(source: psycopg.Connection, found: Audit) -> None:
                 Problem(
                     plan.migration.location("entities", plan.entity.name, "key"),
                     f"key ({', '.join(plan.entity.source_key)}) of {plan.entity.name} is not unique: "
-                    f"{row[0]} keys have more than one row; add columns to the key, or leave `key` out to move whole rows as a multiset",
+                    f"{row[0]} keys have more than one row; add columns to the key, or leave `key` out "
+                    "to move whole rows as a multiset",
                 )
             )
     if problems:
