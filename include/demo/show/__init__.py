@@ -1,0 +1,1 @@
+"""What the demo shows: the run while it goes on, and what came of it."""
