@@ -1,0 +1,183 @@
+"""The words that each command takes. A command's module is imported when the command runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from sinew import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+Command = Callable[[argparse.Namespace], int]
+
+_CONNECTIONS = (
+    "Connections are taken from the variables AIRFLOW_CONN_<ID> (a URI or JSON), else from Airflow."
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands; ``command`` of its result runs the chosen one."""
+    top = argparse.ArgumentParser(
+        prog="sinew",
+        description="Move databases in phases, in gated batches, with every row accounted for.",
+        epilog=f"{_CONNECTIONS} Each command tells more: sinew COMMAND --help.",
+    )
+    top.add_argument("--version", action="version", version=f"sinew {__version__}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_lint, _schema, _explain, _audit, _run, _status, _diff, _report):
+        add(commands)
+    return top
+
+
+def _add(
+    commands: Commands, name: str, function: str, short: str, example: str, *, mapping: bool = True
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=short,
+        description=f"{short[0].upper()}{short[1:]}.",
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if mapping:
+        made.add_argument(
+            "mapping",
+            metavar="MAPPING",
+            help="name of a mapping in include/mappings/migrations, or a file's path",
+        )
+    made.add_argument("--debug", action="store_true", help="show an error's traceback")
+    made.set_defaults(command=_later(function))
+    return made
+
+
+def _later(function: str) -> Command:
+    """``module:function`` of this package, imported when it is called."""
+
+    def command(options: argparse.Namespace) -> int:
+        module, _, name = function.partition(":")
+        code: int = getattr(import_module(f"sinew.cli.{module}"), name)(options)
+        return code
+
+    return command
+
+
+def _lint(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "lint",
+        "reading:lint",
+        "find what is wrong with mappings and contracts, without a database",
+        "sinew lint include/mappings/migrations/retail.yaml",
+        mapping=False,
+    )
+    made.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="*",
+        help="files or folders; default: include/mappings/migrations",
+    )
+
+
+def _schema(commands: Commands) -> None:
+    _add(
+        commands,
+        "schema",
+        "reading:schema",
+        "print the JSON Schema of mapping files",
+        "sinew schema > include/mappings/mapping.schema.json",
+        mapping=False,
+    )
+
+
+def _explain(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "explain",
+        "reading:explain",
+        "tell a mapping's plan in plain words; with --sql, the statements of each step",
+        "sinew explain retail --sql --entity customers",
+    )
+    made.add_argument(
+        "--sql",
+        action="store_true",
+        help="show every statement; reads both databases' catalogs, writes nothing",
+    )
+    made.add_argument("--entity", metavar="E", help="only this entity")
+
+
+def _audit(commands: Commands) -> None:
+    _add(
+        commands,
+        "audit",
+        "auditing:audit",
+        "ask both databases whether the plan can work, and what it would move; writes nothing",
+        "sinew audit retail",
+    )
+
+
+def _run(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "run",
+        "moving:run",
+        "plan, move and prove phases without Airflow; what is done already stays done",
+        "sinew run retail --phase pilot --parallelism 4",
+    )
+    _phases(made, "phases to move, in the mapping's order; default: all")
+    made.add_argument(
+        "--batch-rows", type=_positive, metavar="N", help="rows of a batch, for batches not yet cut"
+    )
+    made.add_argument(
+        "--parallelism", type=_positive, metavar="N", help="steps that work at the same time"
+    )
+    made.add_argument(
+        "--approved-by", metavar="PERSON", help="who approves the phases that need an approval"
+    )
+
+
+def _status(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "status",
+        "telling:status",
+        "tell how far a migration is, from its ledger",
+        "sinew status retail --json",
+    )
+    made.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _diff(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "diff",
+        "moving:diff",
+        "compare source, row ledger and target now, and name the rows that differ; writes nothing",
+        "sinew diff retail --phase pilot",
+    )
+    _phases(made, "phases to compare; default: all that were proved before")
+
+
+def _report(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "report",
+        "telling:report",
+        "print the newest report as HTML, or write it to a file",
+        "sinew report retail --phase pilot --output pilot.html",
+    )
+    made.add_argument("--phase", metavar="P", help="of this phase; default: the newest of all")
+    made.add_argument("--output", metavar="FILE", help="write it here")
+
+
+def _phases(made: argparse.ArgumentParser, text: str) -> None:
+    made.add_argument("--phase", dest="phases", metavar="P", action="append", help=text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
