@@ -157,9 +157,15 @@ def test_the_sql_of_every_step_is_shown_and_nothing_is_written(
 
 
 def test_a_statement_in_lines_is_the_same_statement() -> None:
-    text = "SELECT 'a FROM b', \"x WHERE y\" FROM t WHERE a = 'it''s SET' AND b IN (SELECT 1)"
-    assert in_lines(text).replace("\n", " ") == text
-    assert in_lines(text).splitlines()[0] == "SELECT 'a FROM b', \"x WHERE y\""
+    text = (
+        "SELECT 'a FROM b', \"x WHERE y\" FROM t WHERE a = 'it''s ( SET' AND b IN (SELECT 1 FROM u)"
+    )
+    assert in_lines(text).splitlines() == [
+        "SELECT 'a FROM b', \"x WHERE y\"",
+        "FROM t",
+        "WHERE a = 'it''s ( SET' AND b IN (SELECT 1",
+        "  FROM u)",
+    ]
 
 
 def test_an_audit_tells_what_would_move(file: Path, shop: Shop, typed: Typed) -> None:

@@ -106,9 +106,19 @@ def _statement(item: Labelled) -> Iterator[str]:
 _CLAUSES = (
     "FROM|WHERE|LEFT JOIN|JOIN|ON CONFLICT|GROUP BY|ORDER BY|SELECT|VALUES|RETURNING|SET|WINDOW"
 )
+# What is in quotes, a parenthesis, or the blank before a clause; IS DISTINCT FROM is none.
+_PIECES = re.compile(
+    r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|[()]|(?<!LEFT)(?<!DISTINCT) (?=(?:""" + _CLAUSES + r""")\b)"""
+)
 
 
 def in_lines(text: str) -> str:
-    """The same statement with a line for each clause; what is in quotes stays as it is."""
-    pattern = rf"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\")|(?<=[\w)*\"',]) (?=(?:{_CLAUSES})\b)"
-    return re.sub(pattern, lambda found: found[1] or "\n", text)
+    """The same statement with a line for each clause, indented by the parentheses around it."""
+    depth = 0
+
+    def piece(found: re.Match[str]) -> str:
+        nonlocal depth
+        depth += {"(": 1, ")": -1}.get(found[0], 0)
+        return "\n" + "  " * depth if found[0] == " " else found[0]
+
+    return _PIECES.sub(piece, text)
