@@ -8,7 +8,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from sinew.compile import load_sql, plan_sql, table_sql, transform_sql
+from sinew.compile import load_sql, plan_sql, settle_sql, table_sql, transform_sql
 from sinew.compile.bounds import Range
 from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.transform_sql import Circumstances
@@ -130,7 +130,7 @@ def _settle(plan: EntityPlan) -> Iterator[Labelled]:
     for index, ref in enumerate(plan.deferred):
         parent = plan.migration.entities[ref.entity]
         taken = parent.target_key.index(ref.take or parent.target_key[0]) + 1
-        filled = load_sql.settle_reference(
+        filled = settle_sql.settle_reference(
             plan, index, ledger_of(plan.migration, ref.entity), taken
         )
         yield Labelled("settle", "target", f"{ref.name}, where its parent has arrived", filled)

@@ -6,7 +6,7 @@ import psycopg
 from psycopg import sql
 
 from sinew.compile.entity_plan import EntityPlan, ledger_of
-from sinew.compile.load_sql import forget_unsettled, settle_reference, unsettled
+from sinew.compile.settle_sql import forget_unsettled, settle_reference, unsettled
 from sinew.engine import ledger
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
