@@ -34,14 +34,14 @@ class Snapshot:
     running: Sequence[str]
 
     @property
-    def total(self) -> int:
-        """Rows that the run is about: more than the source has where a phase reads some again."""
-        return max(self.rows, sum(phase.planned for phase in self.phases))
-
-    @property
     def moved(self) -> int:
         """Rows that are in the target, or rejected with a reason."""
         return sum(phase.moved for phase in self.phases)
+
+    @property
+    def total(self) -> int:
+        """Rows to move: more than the source has where a later phase moves some again."""
+        return max(self.rows, self.moved)
 
     @property
     def worked(self) -> float:
@@ -51,7 +51,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast it goes; ``left`` is in seconds, None while there is nothing to judge by."""
+    """How fast it goes; ``left`` is in seconds, None while there is too little to judge by."""
 
     share: float
     rate: float
@@ -59,7 +59,10 @@ class Pace:
 
 
 class Pacer:
-    """Tells the pace of a run from the moments seen so far."""
+    """Tells the pace of a run from the moments seen so far.
+
+    Rows that were worked on before the first look are no work of this run.
+    """
 
     def __init__(self) -> None:
         self._seen: deque[tuple[float, int]] = deque()
@@ -68,27 +71,28 @@ class Pacer:
     def pace(self, now: Snapshot) -> Pace:
         """The pace at this moment."""
         self._first = self._first or now
+        done = _work(now.tasks_done, now.worked - self._first.worked)
+        all_ = max(done, _work(now.tasks, now.total - self._first.worked))
+        return Pace(done / all_ if all_ else 0.0, self._rate(now), self._left(now, done, all_))
+
+    def _rate(self, now: Snapshot) -> float:
         self._seen.append((now.elapsed, now.moved))
         while now.elapsed - self._seen[0][0] > _RATE_SECONDS:
             self._seen.popleft()
         since, moved = self._seen[0]
-        rate = (now.moved - moved) / (now.elapsed - since) if now.elapsed > since else 0.0
-        done, all_ = _work(now.tasks_done, now.worked), _work(now.tasks, now.total)
-        share = min(1.0, done / all_) if all_ else 0.0
-        return Pace(share, rate, self._left(now, done, all_))
+        # A batch that was opened again counts as not moved.
+        return max(0.0, now.moved - moved) / (now.elapsed - since) if now.elapsed > since else 0.0
 
     def _left(self, now: Snapshot, done: float, all_: float) -> float | None:
         assert self._first is not None
-        # What was done before this run was watched says nothing about its pace.
-        spent = now.elapsed - self._first.elapsed
-        own = done - _work(self._first.tasks_done, self._first.worked)
-        if spent < 10 or own <= 0:
+        spent, own = now.elapsed - self._first.elapsed, done - _work(self._first.tasks_done, 0)
+        if spent < 10 or own < all_ / 25:
             return None
-        return max(0.0, all_ - done) * spent / own
+        return (all_ - done) * spent / own
 
 
 def _work(tasks: int, rows: float) -> float:
-    return tasks * _TASK + rows * _ROW
+    return tasks * _TASK + max(0.0, rows) * _ROW
 
 
 def picture(now: Snapshot, pace: Pace, width: int = 100) -> list[str]:

@@ -1,6 +1,6 @@
 -- The phases of a migration in their order, with their batches.
--- Parameters: mapping. Result: phase, state, batches by state (jsonb), rows planned, rows moved (a rejected row is
--- moved out of the way), rows worked on (a row counts by a fifth for each of the five steps that it has behind it).
+-- Parameters: mapping. Result: phase, state, batches by state (jsonb), rows planned (before a batch is read, as many as
+-- were counted when it was cut), rows moved (a rejected row is moved out of the way), rows worked on (a row counts by a fifth for each of the five steps that it has behind it).
 SELECT
     p.name,
     p.state,
@@ -14,7 +14,7 @@ LEFT JOIN (
         phase,
         state,
         count(*) AS batches,
-        sum(coalesce(expected_rows, 0)) AS planned,
+        sum(coalesce(source_rows - coalesce(elsewhere_rows, 0), expected_rows, 0)) AS planned,
         sum(coalesce(source_rows - coalesce(elsewhere_rows, 0), 0))
             FILTER (WHERE state IN ('loaded', 'validated')) AS moved,
         coalesce(array_position(
