@@ -11,8 +11,11 @@ RUN useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow
 # An environment of its own: Debian's Python refuses packages beside its own.
 ENV PATH=/opt/venv/bin:$PATH
 COPY requirements.txt /opt/sinew/
+# The lock is complete, so pip has nothing to resolve: it would only stumble over an extra, which it
+# looks up anew. `pip check` says if the lock lacked something.
 RUN python3 -m venv /opt/venv \
-    && pip install --no-cache-dir --require-hashes -r /opt/sinew/requirements.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes -r /opt/sinew/requirements.txt \
+    && pip check \
     && printf '#!/bin/sh\nexec python -c "from sinew.cli import main; raise SystemExit(main())" "$@"\n' \
         > /opt/venv/bin/sinew \
     && chmod 755 /opt/venv/bin/sinew

@@ -58,7 +58,8 @@ def _ensure_role(conn: psycopg.Connection, name: str, options: str) -> None:
 
 
 def _ensure_database(conn: psycopg.Connection, name: str, owner: str) -> None:
-    if conn.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone():
+    query = "SELECT FROM pg_database WHERE datname = %s"
+    if conn.execute(query, [name]).fetchone() is not None:
         return
     names = {"name": sql.Identifier(name), "owner": sql.Identifier(owner)}
     conn.execute(sql.SQL("CREATE DATABASE {name} OWNER {owner}").format(**names))
