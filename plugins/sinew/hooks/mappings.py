@@ -17,14 +17,14 @@ def migrations_folder() -> Path:
 def read_migrations() -> dict[str, Migration]:
     """All migrations, by name in order. Raises one SpecError for the problems of all files."""
     folder = migrations_folder()
-    return dict(sorted(read_all(folder).items())) if folder.is_dir() else {}
+    return dict(sorted(read_all(folder, include_folder()).items())) if folder.is_dir() else {}
 
 
 def read_migration(name: str) -> Migration:
     """One migration. Another's broken file does not matter if this one's file bears its name."""
     file = migrations_folder() / f"{name}.yaml"
     if file.is_file():
-        found = read_mapping(file)
+        found = read_mapping(file, include_folder())
         if found.name == name:
             return found
     migrations = read_migrations()
