@@ -45,15 +45,13 @@ class SinewPlugin(AirflowPlugin):
 
     @cached_property
     def external_views(self) -> list[dict[str, Any]]:  # type: ignore[override]
-        """The entry in Airflow's menu."""
-        return [
-            {
-                "name": "Migrations",
-                "href": f"{_base_path()}{URL_PREFIX}/",
-                "destination": "nav",
-                "url_route": "migrations",
-            }
-        ]
+        """The entry in Airflow's menu.
+
+        It opens a page of its own: inside Airflow's frame, which has no right to navigate, the
+        links to the DAGs would lead nowhere.
+        """
+        href = f"{_base_path()}{URL_PREFIX}/"
+        return [{"name": "Migrations", "href": href, "destination": "nav", "category": "browse"}]
 
 
 def _base_path() -> str:
@@ -74,8 +72,8 @@ def make_app() -> FastAPI:
     from sinew.errors import SinewError
 
     app = FastAPI(title="Sinew", docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(HTTPException, _refused)  # type: ignore[arg-type]
-    app.add_exception_handler(SinewError, _unavailable)  # type: ignore[arg-type]
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(SinewError, _unavailable)
 
     may_read = Depends(requires_access_dag("GET"))
 
@@ -161,7 +159,7 @@ def _section(migration: Migration) -> str:
     from sinew.hooks.connections import endpoint
 
     dag_id = PREFIX + migration.name
-    link = f'<a target="_top" href="{escape(_base_path())}/dags/{dag_id}">{migration.name}</a>'
+    link = f'<a href="{escape(_base_path())}/dags/{dag_id}">{migration.name}</a>'
     head = f"<h2>{link}</h2><p>{escape(migration.description)}</p>"
     try:
         phases = phase_states(endpoint(migration.target.conn), migration.name)
@@ -182,7 +180,7 @@ def _row(dag_id: str, phase: PhaseStatus) -> str:
     link = ""
     if phase.report is not None:
         path = escape(report_path(dag_id, phase.report))
-        link = f'<a target="_blank" rel="noopener" href="{path}">open</a>'
+        link = f'<a href="{path}">open</a>'
     return (
         f"<tr><td>{phase.name}<td class={phase.state}>{phase.state}<td>{escape(batches)}"
         f"<td class=n>{phase.loaded:,}<td class=n>{phase.rejected:,}<td>{link}</tr>"
