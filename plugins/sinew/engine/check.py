@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -34,6 +35,9 @@ from sinew.paths import include_folder
 from sinew.spec.columns import RefColumn
 
 
+log = logging.getLogger(__name__)
+
+
 def check(endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     """Judge staging by the entity's Soda contract and the compiled baseline; the verdict is kept with its data's hash.
 
@@ -48,6 +52,12 @@ def check(endpoint: Endpoint, home: psycopg.Connection, plan: EntityPlan, batch:
             state = "checked" if result.passed else "gate_failed"
             advance(home, batch, state, "check", monotonic() - began, gate_attempt=batch.attempt)
     if not result.passed:
+        for sample in samples:
+            rows = "; ".join(
+                ", ".join(f"{name}: {value}" for name, value in row.items())
+                for row in sample["rows"]
+            )
+            log.warning("rows that fail %s, personal values masked: %s", sample["check"], rows)
         raise GateFailedError(
             f"check {batch.title}: {result.summary()}. Mend the data, the mapping or the contract, then clear this task"
         )
