@@ -123,7 +123,7 @@ def broker(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def airflow(pg: EmbeddedPostgres, folder: Path, broker: str) -> Iterator[CeleryAirflow]:
-    """An Airflow whose metadata is ready; none of its parts runs."""
+    """An Airflow that has its folder and an empty metadata database."""
     service = CeleryAirflow(folder / "control" / "airflow", ROOT, pg)
     service.broker = broker
     service.home.mkdir(parents=True)
@@ -131,7 +131,6 @@ def airflow(pg: EmbeddedPostgres, folder: Path, broker: str) -> Iterator[CeleryA
     service.ensure_password()
     pg.ensure_role(DATABASE)
     pg.ensure_database(DATABASE, DATABASE)
-    service.migrate(fresh=True)
     yield service
     pg.drop_database(DATABASE)
 
@@ -166,6 +165,7 @@ def cluster(
     airflow: CeleryAirflow, shop: Shop, include: Path, folder: Path
 ) -> Iterator[CeleryAirflow]:
     """Airflow with two workers, which knows the shop's mapping and both databases."""
+    airflow.migrate(fresh=True)
     airflow.store_connections(
         {
             "old_shop": connection(shop.source.conninfo),
