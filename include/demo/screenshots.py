@@ -165,13 +165,14 @@ def shots(stack: Stack) -> Iterator[Shot]:
     if done:
         yield Shot("graph", f"/dags/{DAG}/runs/{done}", "reconcile", _open_graph, 640, 1900)
     if failed:
-        yield Shot("failed-run", f"/dags/{DAG}/runs/{failed}", "Task Instances")
+        yield Shot("failed-run", f"/dags/{DAG}/runs/{failed}", "reconcile", _open_graph, 640, 1900)
         for path in _failed_gates(stack, failed):
-            yield Shot("failed-gate", f"/dags/{DAG}/runs/{failed}/tasks/{path}", "Logs", _unwrap)
+            yield Shot("failed-gate", f"/dags/{DAG}/runs/{failed}/tasks/{path}", "Logs", _fold, 560)
     with psycopg.connect(stack.dsn("commerce"), autocommit=True) as home:
         reports = list(ledger.reports(home).values())
     for number in reports[-1:]:
-        yield Shot("report", f"/sinew/report/{DAG}/{number}", "ifetime value", height=1100)
+        name = "report" if len(reports) > 1 else "failed-report"
+        yield Shot(name, f"/sinew/report/{DAG}/{number}", "Migration report", height=1100)
     yield Shot("migrations", "/plugin/migrations", "Migrations", lambda page: time.sleep(4))
 
 
@@ -206,14 +207,24 @@ def _open_graph(page: Page) -> None:
     page.press("Fit View")
 
 
-def _unwrap(page: Page) -> None:
-    page.wait("document.body.innerText.includes('gate')", "the log")
+def _fold(page: Page) -> None:
+    """The error as a person reads it: its lines wrapped, its traceback folded."""
+    page.value("localStorage.setItem('log_wrap', 'true')")
+    page.ask("Page.reload")
+    page.wait("document.body.innerText.includes('gate failed')", "the log")
+    time.sleep(3)
+    error = (
+        "[...document.querySelectorAll('summary')].find(s => s.innerText.includes('gate failed'))"
+    )
+    page.value(f"{error}?.click()")
     time.sleep(2)
 
 
 def take(page: Page, url: str, shot: Shot, folder: Path) -> Path:
     """Take one picture."""
     page.resize(shot.width, shot.height)
+    # What an earlier picture chose, Airflow would keep.
+    page.value("localStorage.clear()")
     page.open(url + shot.path, shot.ready)
     shot.prepare(page)
     file = folder / f"{shot.name}.png"

@@ -16,10 +16,7 @@ from demo.show.words import count
 
 Say = Callable[[str], None]
 
-_ANEW = (
-    "To begin anew, with all that was migrated thrown away: make demo DEMO=--fresh\n"
-    "(or run the demo with the options that it was last run with)"
-)
+_ANEW = "To begin anew, with all that was migrated thrown away: make demo DEMO=--fresh"
 
 
 @dataclass(frozen=True)
@@ -79,13 +76,14 @@ def _rows(manifest: Manifest) -> int:
 def _refuse_another(source: psycopg.Connection, home: psycopg.Connection, there: bool) -> None:
     if not has_ledger(home):
         return
-    if not there:
-        raise DemoError(
-            "The ledger tells of a migration, but the databases that it was about are not in place "
-            "any more: they were made with other options, by another version of this demo, or they "
-            f"are gone. {_ANEW}"
-        )
     manifest, marked = stored_manifest(source), _marked(home)
+    if not there:
+        scale = f"--scale {manifest.scale:g}" if manifest else "none"
+        raise DemoError(
+            "The ledger tells of a migration of other databases than these options, or this "
+            f"version of the demo, would make. The legacy database at hand: {scale}. Run the demo "
+            f"with the options that it was last run with. {_ANEW}"
+        )
     if marked is not None and manifest is not None and marked != _text(manifest):
         raise DemoError(f"The ledger tells of a migration of another legacy database. {_ANEW}")
 

@@ -24,7 +24,7 @@ _ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 _DAG_SECONDS = 180
 # Servers that were killed are back within this time, or they are not coming back.
 _PATIENCE = 120
-_BATCH = re.compile(r" batch (\d+)$")
+_BATCH = re.compile(r"\bbatch (\d+)$")
 
 
 class Airflow(Protocol):
