@@ -34,7 +34,6 @@ from sinew.errors import ConfigurationError, GateFailedError, InputLostError
 from sinew.paths import include_folder
 from sinew.spec.columns import RefColumn
 
-
 log = logging.getLogger(__name__)
 
 
