@@ -308,6 +308,6 @@ _DOCS = {
     "settle": "Fills references whose parents came after their children.",
     "reconcile": "Compares source, row ledger and target row by row; runs the business checks.",
     "swap": "Exchanges the live tables with their proved shadows, in one transaction.",
-    "report": "Writes the phase's report, whether it went well or not: see the button *Report*.",
+    "report": "Writes the phase's report, whether it went well or not: see the button *Report* under Details.",
     "complete": "Fails unless the ledger says that the phase is complete.",
 }
