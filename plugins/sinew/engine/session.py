@@ -36,6 +36,11 @@ _PINS = {
     "default_transaction_isolation": "read committed",
     "idle_in_transaction_session_timeout": "0",
     "statement_timeout": "0",
+    # A commit that the ledger counts on is on disk before the next step begins.
+    "synchronous_commit": "on",
+    # A batch's join fits in memory; compiling wide, short-lived plans costs more than it gives.
+    "work_mem": "128MB",
+    "jit": "off",
 }
 # A worker that is killed must not leave its statement running for hours.
 _PINS_FROM_14 = {"client_connection_check_interval": "2s"}
