@@ -57,7 +57,16 @@ def _make(
     with home.transaction():
         if wanted.fresh:
             drop_ledger(home)
-        manifest = build(
+        manifest = _build(source, home, wanted, reader)
+        _mark(home, manifest)
+    return manifest
+
+
+def _build(
+    source: psycopg.Connection, home: psycopg.Connection, wanted: Wanted, reader: str
+) -> Manifest:
+    try:
+        return build(
             source,
             home,
             scale=wanted.scale,
@@ -65,8 +74,8 @@ def _make(
             force=wanted.fresh,
             reader=reader,
         )
-        _mark(home, manifest)
-    return manifest
+    except RuntimeError as error:
+        raise DemoError(f"The legacy database cannot be made: {error}") from None
 
 
 def _rows(manifest: Manifest) -> int:
