@@ -82,7 +82,9 @@ class Outcome:
     retriable: bool = False
 
 
-def start(job: Job, work: Callable[[Context, int], object] | None = None) -> tuple[BaseProcess, Connection]:
+def start(
+    job: Job, work: Callable[[Context, int], object] | None = None
+) -> tuple[BaseProcess, Connection]:
     """Start a run; the process sends one Outcome. ``work`` is another thing to do than the whole migration."""
     _import_once()
     receiver, sender = _processes.Pipe(duplex=False)
@@ -144,7 +146,9 @@ def ended(process: BaseProcess, receiver: Connection) -> Outcome | None:
     process.join(_PATIENCE_S)
     if process.is_alive():
         process.kill()
-        raise AssertionError(f"a run went on for {_PATIENCE_S} s and more; it should have ended long ago")
+        raise AssertionError(
+            f"a run went on for {_PATIENCE_S} s and more; it should have ended long ago"
+        )
     try:
         return receiver.recv() if receiver.poll() else None
     except EOFError:
@@ -170,7 +174,16 @@ class Moment:
 
 # Triggers wait for a lock that the campaign holds: the run stands still exactly there.
 _LOCKS = {"before": 1, "commit": 2, "claim": 3}
-_STATES = ("extracted", "transformed", "checked", "loaded", "validated", "running", "complete", "planned")
+_STATES = (
+    "extracted",
+    "transformed",
+    "checked",
+    "loaded",
+    "validated",
+    "running",
+    "complete",
+    "planned",
+)
 _STOPS = sql.SQL(
     """
     CREATE SCHEMA crash;
@@ -206,7 +219,9 @@ def boundaries() -> list[Moment]:
     steps = ("extracted", "transformed", "checked", "loaded", "validated")
     found = [Moment(kind, state) for state in steps for kind in ("before", "commit")]
     found += [Moment("claim", state) for state in steps[:-1]]
-    return found + [Moment(kind, state) for state in ("running", "complete") for kind in ("before", "commit")]
+    return found + [
+        Moment(kind, state) for state in ("running", "complete") for kind in ("before", "commit")
+    ]
 
 
 @contextmanager
@@ -225,14 +240,18 @@ def awaited(moment: Moment, home: Endpoint) -> Iterator[Callable[[BaseProcess], 
         yield lambda process: _poll(process, conn, query, values)
 
 
-_SEEN = "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+_SEEN = (
+    "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()"
+)
 _STANDING = (
     "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = %s AND objid = %s "
     "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 
 
-def _poll(process: BaseProcess, conn: psycopg.Connection, query: str, values: tuple[object, ...]) -> int | None:
+def _poll(
+    process: BaseProcess, conn: psycopg.Connection, query: str, values: tuple[object, ...]
+) -> int | None:
     while process.is_alive():
         row = conn.execute(query, values).fetchone()  # type: ignore[call-overload]
         if row:
@@ -251,7 +270,9 @@ def _joined(process: BaseProcess, seconds: float) -> bool:
 VICTIMS = ("worker", "session", "backend", "server")
 
 
-def strike(victim: str, server: EmbeddedPostgres, home: Endpoint, process: BaseProcess, pid: int) -> bool:
+def strike(
+    victim: str, server: EmbeddedPostgres, home: Endpoint, process: BaseProcess, pid: int
+) -> bool:
     """Kill: SIGKILL to the run, end of a session, SIGKILL to a backend (all of Postgres restarts), or to Postgres."""
     if victim == "worker":
         process.kill()
@@ -275,8 +296,13 @@ def strike(victim: str, server: EmbeddedPostgres, home: Endpoint, process: BaseP
 def _any_session(home: Endpoint, process: BaseProcess) -> int:
     """A session of the run, at the source or at home; 0 when the run ended."""
     with psycopg.connect(home.conninfo, autocommit=True) as conn:
-        found = _poll(process, conn, "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'sinew %%' "
-                      "AND %s ORDER BY random() LIMIT 1", (True,))
+        found = _poll(
+            process,
+            conn,
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'sinew %%' "
+            "AND %s ORDER BY random() LIMIT 1",
+            (True,),
+        )
     return found or 0
 
 
@@ -346,7 +372,9 @@ class Campaign:
         self.server.drop_database(name)
         with self.server.connect() as conn:
             conn.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(self.blank))
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(self.blank)
+                )
             )
         home = Endpoint(self.job.home.conn_id, self.server.dsn(name))
         place_stops(home)
@@ -368,8 +396,15 @@ class Campaign:
         assert outcome == Outcome(), outcome
         found = picture(job.context())
         for name, rows in wanted.items():
-            lacking, more = Counter(rows) - Counter(found[name]), Counter(found[name]) - Counter(rows)
-            assert found[name] == rows, (f"{name} differs after the cuts of round {self.rounds}", lacking, more)
+            lacking, more = (
+                Counter(rows) - Counter(found[name]),
+                Counter(found[name]) - Counter(rows),
+            )
+            assert found[name] == rows, (
+                f"{name} differs after the cuts of round {self.rounds}",
+                lacking,
+                more,
+            )
         _assert_nothing_half_done(job, f"round {self.rounds}")
         self.server.drop_database(f"round_{self.rounds}")
         self.tell(f"round {self.rounds}: as without kills; {sum(self.done.values())} kills so far")

@@ -22,13 +22,20 @@ def picture(context: Context) -> dict[str, list[str]]:
         given = _given_keys(context.migration)
         for name, entity in context.migration.entities.items():
             target = sql.Identifier(context.migration.target.schema_name, entity.into)
-            found[f"target {name}"] = _rows(conn, _of_target(context.migration, target, given[name]))
-            found[f"row ledger {name}"] = _rows(conn, _of_ledger(context.migration, name, given[name]))
+            found[f"target {name}"] = _rows(
+                conn, _of_target(context.migration, target, given[name])
+            )
+            found[f"row ledger {name}"] = _rows(
+                conn, _of_ledger(context.migration, name, given[name])
+            )
         found["rejects"] = _rows(conn, _REJECTS)
         found["batches"] = _rows(conn, _BATCHES)
         found["phases"] = _rows(conn, sql.SQL("SELECT name || ' ' || state FROM sinew.phase"))
         found["left in staging"] = _rows(
-            conn, sql.SQL("SELECT relname FROM pg_class WHERE relnamespace = 'sinew_stage'::regnamespace")
+            conn,
+            sql.SQL(
+                "SELECT relname FROM pg_class WHERE relnamespace = 'sinew_stage'::regnamespace"
+            ),
         )
         return found
 
@@ -65,18 +72,27 @@ def _given_keys(migration: Migration) -> dict[str, dict[str, tuple[str, int]]]:
     return found
 
 
-def _of_target(migration: Migration, target: sql.Composable, given: dict[str, tuple[str, int]]) -> sql.Composable:
+def _of_target(
+    migration: Migration, target: sql.Composable, given: dict[str, tuple[str, int]]
+) -> sql.Composable:
     row: list[sql.Composable] = [sql.SQL("to_jsonb(r)")]
     for column, (owner, place) in given.items():
         row.append(
-            sql.SQL("jsonb_build_object({}, (SELECT w.k1::text FROM {} AS w WHERE w.{} = r.{}))").format(
-                sql.Literal(column), ledger_of(migration, owner), sql.Identifier(f"t{place}"), sql.Identifier(column)
+            sql.SQL(
+                "jsonb_build_object({}, (SELECT w.k1::text FROM {} AS w WHERE w.{} = r.{}))"
+            ).format(
+                sql.Literal(column),
+                ledger_of(migration, owner),
+                sql.Identifier(f"t{place}"),
+                sql.Identifier(column),
             )
         )
     return sql.SQL("SELECT ({})::text FROM {} AS r").format(sql.SQL(" || ").join(row), target)
 
 
-def _of_ledger(migration: Migration, name: str, given: dict[str, tuple[str, int]]) -> sql.Composable:
+def _of_ledger(
+    migration: Migration, name: str, given: dict[str, tuple[str, int]]
+) -> sql.Composable:
     keys = migration.entities[name].target_key
     dropped = ["batch_id", *(f"t{i}" for i, key in enumerate(keys, start=1) if key in given)]
     # A given key is part of the row's hash.

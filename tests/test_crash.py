@@ -47,7 +47,9 @@ def shop_job(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
         server.ensure_database(name)
         with server.connect(name) as conn:
             conn.execute(statements.encode())
-    mapping = MAPPING.format(rows=1000, cohort=COHORT, strategy="trickle", hash="auto", existing="fail")
+    mapping = MAPPING.format(
+        rows=1000, cohort=COHORT, strategy="trickle", hash="auto", existing="fail"
+    )
     source, home = (Endpoint(name, server.dsn(name)) for name in ("old_shop", "blank_shop"))
     return Job(mapping, str(include), source, home, rows=1000)
 
@@ -57,16 +59,30 @@ def test_a_shop_that_is_cut_at_the_borders_of_its_steps_arrives_as_if_nothing_ha
 ) -> None:
     campaign = Campaign(server, shop_job, "blank_shop", tell=print)
     # Half of the borders in each run of the tests; the campaign makes them all.
-    cuts = mixed([*boundaries()[::2], *(Moment("seen", step) for step in ("plan", "settle", "reconcile"))], VICTIMS, 1)
-    campaign.fight([*cuts, Cut("worker", Moment("after", seconds=0.5)), Cut("backend", Moment("seen", "extract"))])
+    cuts = mixed(
+        [*boundaries()[::2], *(Moment("seen", step) for step in ("plan", "settle", "reconcile"))],
+        VICTIMS,
+        1,
+    )
+    campaign.fight(
+        [
+            *cuts,
+            Cut("worker", Moment("after", seconds=0.5)),
+            Cut("backend", Moment("seen", "extract")),
+        ]
+    )
     assert sum(campaign.done.values()) == len(cuts) + 2 >= 14
 
 
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_hundred_kills_over_the_demo_leave_it_as_a_run_without_kills(server: EmbeddedPostgres) -> None:
-    campaign = Campaign(server, _retail_job(server), "blank_retail", tell=lambda line: print(line, flush=True))
+def test_a_hundred_kills_over_the_demo_leave_it_as_a_run_without_kills(
+    server: EmbeddedPostgres,
+) -> None:
+    campaign = Campaign(
+        server, _retail_job(server), "blank_retail", tell=lambda line: print(line, flush=True)
+    )
     wanted = campaign.wanted()
     usual = campaign.seconds
     steps = ("plan", "extract", "transform", "check", "load", "validate", "settle", "reconcile")
@@ -77,7 +93,9 @@ def test_a_hundred_kills_over_the_demo_leave_it_as_a_run_without_kills(server: E
     at_random = mixed(moments, VICTIMS[:1] * 3 + VICTIMS, 4)
     campaign.fight([*at_random[::2], *at_borders, *at_steps, *at_random[1::2]], wanted)
     total = sum(campaign.done.values())
-    print(f"{total} kills in {campaign.rounds - 1} rounds, each as a run without kills (which takes {usual:.0f} s):")
+    print(
+        f"{total} kills in {campaign.rounds - 1} rounds, each as a run without kills (which takes {usual:.0f} s):"
+    )
     for kind, count in sorted(campaign.done.items()):
         print(f"  {count:4} {kind}")
     assert total >= 100
@@ -86,9 +104,14 @@ def test_a_hundred_kills_over_the_demo_leave_it_as_a_run_without_kills(server: E
 def _retail_job(server: EmbeddedPostgres) -> Job:
     for name in ("old_retail", "blank_retail"):
         server.ensure_database(name)
-    with psycopg.connect(server.dsn("old_retail")) as old, psycopg.connect(server.dsn("blank_retail")) as new:
+    with (
+        psycopg.connect(server.dsn("old_retail")) as old,
+        psycopg.connect(server.dsn("blank_retail")) as new,
+    ):
         build(old, new, scale=_SCALE)
-    mapping = (PROJECT_INCLUDE / "mappings" / "migrations" / "retail.yaml").read_text(encoding="utf-8")
+    mapping = (PROJECT_INCLUDE / "mappings" / "migrations" / "retail.yaml").read_text(
+        encoding="utf-8"
+    )
     source, home = (Endpoint(name, server.dsn(name)) for name in ("old_retail", "blank_retail"))
     return Job(mapping, str(PROJECT_INCLUDE), source, home, rows=40_000)
 
@@ -100,7 +123,9 @@ def test_a_step_that_records_apart_from_its_work_is_caught_half_done(
     server: EmbeddedPostgres, shop_job: Job
 ) -> None:
     campaign = Campaign(server, shop_job.spoiled(record_apart_from_the_work), "blank_shop")
-    with pytest.raises(AssertionError, match=r"before loaded: \['customers: batch \d+ is checked with 9 entries, 0"):
+    with pytest.raises(
+        AssertionError, match=r"before loaded: \['customers: batch \d+ is checked with 9 entries, 0"
+    ):
         campaign.fight([Cut("worker", Moment("before", "loaded"))], {})
 
 

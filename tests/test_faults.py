@@ -99,7 +99,9 @@ def clerk(shop: Shop) -> Iterator[str]:
     role = sql.Identifier(name).as_string(None)
     shop.new(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
     for endpoint in (shop.source, shop.home):
-        database = sql.Identifier(str(conninfo_to_dict(endpoint.conninfo)["dbname"])).as_string(None)
+        database = sql.Identifier(str(conninfo_to_dict(endpoint.conninfo)["dbname"])).as_string(
+            None
+        )
         shop.new(f"GRANT CONNECT ON DATABASE {database} TO {role}")
     yield name
     for run_on in (shop.old, shop.new):
@@ -108,21 +110,31 @@ def clerk(shop: Shop) -> Iterator[str]:
 
 
 def test_a_missing_privilege_at_the_source_is_told_as_its_grant(shop: Shop, clerk: str) -> None:
-    context = Context(**{**vars(one_phase(shop)), "source": with_(shop.source, user=clerk, password=PASSWORD)})
-    with pytest.raises(ConfigurationError, match=f'GRANT SELECT ON (TABLE )?"?public"?."?CUST"? TO "?{clerk}') as caught:
+    context = Context(
+        **{**vars(one_phase(shop)), "source": with_(shop.source, user=clerk, password=PASSWORD)}
+    )
+    with pytest.raises(
+        ConfigurationError, match=f'GRANT SELECT ON (TABLE )?"?public"?."?CUST"? TO "?{clerk}'
+    ) as caught:
         prepare(context)
     assert PASSWORD not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_missing_privilege_at_the_target_is_told_as_its_grant(shop: Shop, clerk: str) -> None:
-    context = Context(**{**vars(one_phase(shop)), "home": with_(shop.home, user=clerk, password=PASSWORD)})
+    context = Context(
+        **{**vars(one_phase(shop)), "home": with_(shop.home, user=clerk, password=PASSWORD)}
+    )
     with pytest.raises(PreflightError, match=f'GRANT CREATE ON DATABASE .* TO "?{clerk}'):
         prepare(context)
 
 
-def test_a_privilege_that_is_taken_away_after_the_plan_is_for_a_person_to_give(shop: Shop, clerk: str) -> None:
+def test_a_privilege_that_is_taken_away_after_the_plan_is_for_a_person_to_give(
+    shop: Shop, clerk: str
+) -> None:
     batch_id = planned(shop)["tags"]
-    context = Context(**{**vars(one_phase(shop)), "source": with_(shop.source, user=clerk, password=PASSWORD)})
+    context = Context(
+        **{**vars(one_phase(shop)), "source": with_(shop.source, user=clerk, password=PASSWORD)}
+    )
     error = failure(context, batch_id)
     assert isinstance(error, ConfigurationError) and "TAG" in str(error)
     assert_mended(shop, batch_id)
@@ -150,8 +162,12 @@ def end_sessions_at(shop: Shop, query_like: str, how: str) -> threading.Thread:
 
 @pytest.mark.parametrize("how", ["pg_terminate_backend", "pg_cancel_backend"])
 @pytest.mark.parametrize("query", ["COPY (%", "COPY %FROM STDIN%"])
-def test_a_copy_that_is_broken_off_in_the_middle_is_tried_again(shop: Shop, how: str, query: str) -> None:
-    shop.old("INSERT INTO \"TAG\" SELECT 'u' || n, repeat('Tag ', 20) FROM generate_series(1, 300000) AS n")
+def test_a_copy_that_is_broken_off_in_the_middle_is_tried_again(
+    shop: Shop, how: str, query: str
+) -> None:
+    shop.old(
+        "INSERT INTO \"TAG\" SELECT 'u' || n, repeat('Tag ', 20) FROM generate_series(1, 300000) AS n"
+    )
     batch_id = planned(shop)["tags"]
     watcher = end_sessions_at(shop, query, how)
     error = failure(one_phase(shop), batch_id)
@@ -161,14 +177,21 @@ def test_a_copy_that_is_broken_off_in_the_middle_is_tried_again(shop: Shop, how:
 
 
 def test_a_statement_timeout_is_tried_again(shop: Shop) -> None:
-    with connect(shop.home) as conn, pytest.raises(InterruptedStepError, match=r"doing it: QueryCanceled \(57014\)"):
+    with (
+        connect(shop.home) as conn,
+        pytest.raises(InterruptedStepError, match=r"doing it: QueryCanceled \(57014\)"),
+    ):
         with translated("doing it"):
             conn.execute("SET statement_timeout = '50ms'")
             conn.execute("SELECT pg_sleep(10)")
 
 
 def test_a_lock_that_is_not_given_in_time_is_tried_again(shop: Shop) -> None:
-    with connect(shop.home) as holder, connect(shop.home, lock_timeout="50ms") as conn, holder.transaction():
+    with (
+        connect(shop.home) as holder,
+        connect(shop.home, lock_timeout="50ms") as conn,
+        holder.transaction(),
+    ):
         holder.execute("LOCK TABLE shop.tags")
         with pytest.raises(InterruptedStepError, match="55P03"), translated("doing it"):
             conn.execute("SELECT FROM shop.tags")
@@ -178,7 +201,9 @@ def test_a_full_disk_is_tried_again_and_said_to_be_the_servers(shop: Shop) -> No
     with connect(shop.home) as conn, pytest.raises(UnavailableError, match="look at the server"):
         with translated("doing it"):
             conn.execute("SET temp_file_limit = '100kB'")
-            conn.execute("SELECT count(*) FROM (SELECT n FROM generate_series(1, 3000000) AS n ORDER BY -n) AS t")
+            conn.execute(
+                "SELECT count(*) FROM (SELECT n FROM generate_series(1, 3000000) AS n ORDER BY -n) AS t"
+            )
 
 
 # --- things that changed since the plan
@@ -188,18 +213,32 @@ def test_a_column_that_is_dropped_after_the_plan_is_named(shop: Shop) -> None:
     batch_id = planned(shop)["tags"]
     shop.old('ALTER TABLE "TAG" RENAME "TITLE" TO "NAME"')
     error = failure(one_phase(shop), batch_id)
-    assert isinstance(error, ConfigurationError) and "TITLE" in str(error) and "plan again" in str(error)
+    assert (
+        isinstance(error, ConfigurationError)
+        and "TITLE" in str(error)
+        and "plan again" in str(error)
+    )
     shop.old('ALTER TABLE "TAG" RENAME "NAME" TO "TITLE"')
     assert_mended(shop, batch_id)
 
 
-def test_a_constraint_that_the_rows_violate_at_the_load_is_named_and_no_row_is_shown(shop: Shop) -> None:
+def test_a_constraint_that_the_rows_violate_at_the_load_is_named_and_no_row_is_shown(
+    shop: Shop,
+) -> None:
     batch_id = planned(shop)["customers"]
-    shop.new("ALTER TABLE shop.customers ADD CONSTRAINT no_seventh CHECK (email <> 'c7@shop.example')")
+    shop.new(
+        "ALTER TABLE shop.customers ADD CONSTRAINT no_seventh CHECK (email <> 'c7@shop.example')"
+    )
     error = failure(one_phase(shop), batch_id)
-    assert isinstance(error, ConstraintError) and "no_seventh" in str(error) and "shop/customers" in str(error)
+    assert (
+        isinstance(error, ConstraintError)
+        and "no_seventh" in str(error)
+        and "shop/customers" in str(error)
+    )
     assert shop.new("SELECT count(*) FROM shop.customers") == [(0,)]
-    assert shop.new(f"SELECT state, error IS NOT NULL FROM sinew.batch WHERE id = {batch_id}") == [("checked", True)]
+    assert shop.new(f"SELECT state, error IS NOT NULL FROM sinew.batch WHERE id = {batch_id}") == [
+        ("checked", True)
+    ]
     shop.new("ALTER TABLE shop.customers DROP CONSTRAINT no_seventh")
     assert_mended(shop, batch_id)
 
@@ -245,10 +284,14 @@ def test_the_ledger_takes_no_promotion_by_a_failed_gate(judged: tuple[Shop, int]
     shop, batch_id = judged
     shop.new("UPDATE sinew.gate SET passed = false")
     with pytest.raises(psycopg.IntegrityError):
-        shop.new(PROMOTE.format(attempt="attempt", hash="staging_hash", passed="true", batch=batch_id))
+        shop.new(
+            PROMOTE.format(attempt="attempt", hash="staging_hash", passed="true", batch=batch_id)
+        )
 
 
-def test_a_batch_is_not_loaded_when_its_gate_failed_whatever_its_state_says(judged: tuple[Shop, int]) -> None:
+def test_a_batch_is_not_loaded_when_its_gate_failed_whatever_its_state_says(
+    judged: tuple[Shop, int],
+) -> None:
     shop, batch_id = judged
     shop.new("UPDATE sinew.gate SET passed = false")
     assert isinstance(failure(one_phase(shop), batch_id, "load"), GateFailedError)
@@ -257,7 +300,7 @@ def test_a_batch_is_not_loaded_when_its_gate_failed_whatever_its_state_says(judg
 
 def test_a_passed_gate_does_not_outlive_another_transform(judged: tuple[Shop, int]) -> None:
     shop, batch_id = judged
-    shop.old("UPDATE \"TAG\" SET \"TITLE\" = 'Another' WHERE \"CODE\" = 't1'")
+    shop.old('UPDATE "TAG" SET "TITLE" = \'Another\' WHERE "CODE" = \'t1\'')
     shop.new("UPDATE sinew.batch SET state = 'planned'")
     run_step(one_phase(shop), batch_id, "transform")
     # Somebody says that it was judged: the verdict of the earlier data is no verdict of these.
@@ -270,15 +313,33 @@ def test_a_passed_gate_does_not_outlive_another_transform(judged: tuple[Shop, in
 
 # The first two characters of an SQLSTATE decide, with exceptions; classes that are not here repeat: StatementError.
 BY_CLASS: dict[str, type[SinewError]] = {
-    "08": UnavailableError, "53": UnavailableError, "58": UnavailableError, "57": StatementError,
-    "28": ConfigurationError, "23": ConstraintError, "44": ConstraintError,
+    "08": UnavailableError,
+    "53": UnavailableError,
+    "58": UnavailableError,
+    "57": StatementError,
+    "28": ConfigurationError,
+    "23": ConstraintError,
+    "44": ConstraintError,
 }
 BY_STATE: dict[str, type[SinewError]] = {
-    "57014": InterruptedStepError, "57P01": UnavailableError, "57P02": UnavailableError, "57P03": UnavailableError,
-    "57P04": UnavailableError, "57P05": UnavailableError, "40001": InterruptedStepError, "40P01": InterruptedStepError,
-    "55P03": InterruptedStepError, "25P03": InterruptedStepError, "25P04": InterruptedStepError,
-    "42501": ConfigurationError, "3D000": ConfigurationError, "3F000": ConfigurationError, "42P01": ConfigurationError,
-    "42703": ConfigurationError, "42704": ConfigurationError, "42883": ConfigurationError,
+    "57014": InterruptedStepError,
+    "57P01": UnavailableError,
+    "57P02": UnavailableError,
+    "57P03": UnavailableError,
+    "57P04": UnavailableError,
+    "57P05": UnavailableError,
+    "40001": InterruptedStepError,
+    "40P01": InterruptedStepError,
+    "55P03": InterruptedStepError,
+    "25P03": InterruptedStepError,
+    "25P04": InterruptedStepError,
+    "42501": ConfigurationError,
+    "3D000": ConfigurationError,
+    "3F000": ConfigurationError,
+    "42P01": ConfigurationError,
+    "42703": ConfigurationError,
+    "42704": ConfigurationError,
+    "42883": ConfigurationError,
 }
 STATES = sorted(
     error.sqlstate

@@ -6,7 +6,6 @@ import pytest
 
 from tests.fix_airflow import STRICT, Airflow
 
-pytest_plugins = ["tests.fix_airflow"]
 pytestmark = pytest.mark.slow
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from tests.fix_airflow import Airflow
 
-pytest_plugins = ["tests.fix_airflow"]
 pytestmark = pytest.mark.slow
 
 PAGE = "<!doctype html><title>Report</title><p>42 rows</p>"

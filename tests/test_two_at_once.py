@@ -60,10 +60,15 @@ def test_of_two_copies_of_each_step_one_works_and_the_other_waits(shop: Shop) ->
         with psycopg.connect(shop.home.conninfo, autocommit=True) as conn:
             conn.execute("SELECT pg_advisory_lock(%s, %s)", (BATCH_LOCK, batch_id))
             copies = [start(job, work) for _ in range(2)]
-            wait_until(shop, "SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            wait_until(
+                shop,
+                "SELECT count(*) = 2 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted",
+            )
         assert [ended(*copy) for copy in copies] == [Outcome(), Outcome()]
     assert shop.new(f"SELECT count(*) FROM sinew.gate WHERE batch_id = {batch_id}") == [(1,)]
-    assert shop.new(f"SELECT state, attempt FROM sinew.batch WHERE id = {batch_id}") == [("validated", 10)]
+    assert shop.new(f"SELECT state, attempt FROM sinew.batch WHERE id = {batch_id}") == [
+        ("validated", 10)
+    ]
     found = finished(context)
     assert found["target customers"] and found == finished_alone(shop)
 
@@ -71,7 +76,10 @@ def test_of_two_copies_of_each_step_one_works_and_the_other_waits(shop: Shop) ->
 def test_a_step_that_waits_too_long_for_another_says_that_it_may_be_tried_again(shop: Shop) -> None:
     batch_id = planned_batch(one_phase(shop))
     with connect(shop.home) as first, held(first, batch_id):
-        with connect(shop.home, lock_timeout="100ms") as second, pytest.raises(InterruptedStepError, match="is held by"):
+        with (
+            connect(shop.home, lock_timeout="100ms") as second,
+            pytest.raises(InterruptedStepError, match="is held by"),
+        ):
             with held(second, batch_id):
                 pass
 
@@ -86,7 +94,9 @@ def test_two_whole_migrations_at_once_leave_what_one_leaves(shop: Shop) -> None:
         thread.start()
     for thread in both:
         thread.join()
-    assert [error for error in failed if not isinstance(error, FencedError | InterruptedStepError)] == []
+    assert [
+        error for error in failed if not isinstance(error, FencedError | InterruptedStepError)
+    ] == []
     assert finished(context) == finished_alone(shop)
 
 
@@ -96,7 +106,9 @@ def test_two_whole_migrations_at_once_leave_what_one_leaves(shop: Shop) -> None:
 class Zombie(threading.Thread):
     """Does a step of a batch that it no longer holds, and stands still just before it records its work."""
 
-    def __init__(self, context: Context, batch_id: int, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, context: Context, batch_id: int, step: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         super().__init__(daemon=True)
         self._context, self._batch_id = context, batch_id
         self.standing, self.go_on = threading.Event(), threading.Event()
@@ -176,7 +188,9 @@ def late_record(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> tuple[BaseExcept
         return error, get_batch(home, batch_id).state
 
 
-def test_a_verdict_that_comes_after_the_load_is_not_recorded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verdict_that_comes_after_the_load_is_not_recorded(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     error, state = late_record(shop, monkeypatch)
     assert isinstance(error, FencedError) and state == "loaded"
     assert shop.new("SELECT count(*) FROM sinew.gate") == [(1,)]

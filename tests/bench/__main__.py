@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 import psycopg
-from demo.stack import Stack
 
+from demo.stack import Stack
 from tests.bench import airflow_share, history
 from tests.bench.table import make_source
 
@@ -63,10 +63,14 @@ def _measure_history(stack: Stack, rows: int, figures: dict[str, float]) -> None
         "worker_peak_mb": peak,
     }
     figures |= {f"{step}_s": seconds for step, seconds in steps.items()}
-    print(f"raw binary COPY pipe  {rows / raw:>12,.0f} rows/s  ({before:.1f} s before, {after:.1f} s after)")
+    print(
+        f"raw binary COPY pipe  {rows / raw:>12,.0f} rows/s  ({before:.1f} s before, {after:.1f} s after)"
+    )
     for step, seconds in steps.items():
         print(f"{step:<21} {rows / seconds:>12,.0f} rows/s  ({seconds:.1f} s of work)")
-    print(f"whole, two lanes      {rows / moved:>12,.0f} rows/s  ({moved:.1f} s), {raw / moved:.2f} of the raw pipe")
+    print(
+        f"whole, two lanes      {rows / moved:>12,.0f} rows/s  ({moved:.1f} s), {raw / moved:.2f} of the raw pipe"
+    )
     print(f"final comparison      {rows / compared:>12,.0f} rows/s  ({compared:.1f} s)")
     print(f"worker's peak memory  {peak:>12,.0f} MB", flush=True)
 
@@ -76,12 +80,16 @@ def _measure_airflow(stack: Stack, figures: dict[str, float]) -> None:
     source, target = stack.postgres.dsn("legacy_retail"), stack.postgres.dsn("commerce")
     with psycopg.connect(source, autocommit=True) as conn:
         make_source(conn, airflow_share.TABLE, rows)
-    moved, _steps, compared, _peak = history.whole(history.context(source, target, airflow_share.TABLE, 2_000_000))
+    moved, _steps, compared, _peak = history.whole(
+        history.context(source, target, airflow_share.TABLE, 2_000_000)
+    )
     stack.up()
     under = airflow_share.run_under_airflow(stack)
     share = (under - moved - compared) / under
     figures |= {"airflow_run_s": under, "engine_run_s": moved + compared, "airflow_share": share}
-    print(f"6 M rows under Airflow {under:.1f} s, without {moved + compared:.1f} s: Airflow's share {share:.0%}")
+    print(
+        f"6 M rows under Airflow {under:.1f} s, without {moved + compared:.1f} s: Airflow's share {share:.0%}"
+    )
 
 
 if __name__ == "__main__":

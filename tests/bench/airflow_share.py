@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 import psycopg
-from demo.stack import Stack
 
+from demo.stack import Stack
 from tests.bench.table import MAPPING, forget, make_target
 
 TABLE = "big6"
@@ -30,7 +30,9 @@ def run_under_airflow(stack: Stack) -> float:
     with psycopg.connect(stack.postgres.dsn("commerce"), autocommit=True) as home:
         forget(home)
         make_target(home, TABLE)
-        home.execute("GRANT ALL ON SCHEMA bench TO sinew; GRANT ALL ON ALL TABLES IN SCHEMA bench TO sinew")
+        home.execute(
+            "GRANT ALL ON SCHEMA bench TO sinew; GRANT ALL ON ALL TABLES IN SCHEMA bench TO sinew"
+        )
     dag = f"/api/v2/dags/migrate__bench_{TABLE}"
     _until(lambda: bool(_maybe(stack, dag)), "the DAG appears")
     run = stack.airflow.api("POST", f"{dag}/dagRuns", {"logical_date": None})

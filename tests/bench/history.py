@@ -30,8 +30,12 @@ def raw_copy(source: str, target: str, table: str) -> float:
         began = time.monotonic()
         with (
             new.transaction(),
-            old.cursor().copy(sql.SQL("COPY {} TO STDOUT (FORMAT BINARY)").format(name)) as outgoing,
-            new.cursor().copy(sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(name)) as incoming,
+            old.cursor().copy(
+                sql.SQL("COPY {} TO STDOUT (FORMAT BINARY)").format(name)
+            ) as outgoing,
+            new.cursor().copy(
+                sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(name)
+            ) as incoming,
         ):
             for chunk in outgoing:
                 incoming.write(chunk)

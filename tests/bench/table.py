@@ -51,7 +51,9 @@ def make_source(conn: psycopg.Connection, table: str, rows: int) -> None:
     conn.execute(sql.SQL("CREATE TABLE {} ({})").format(name, sql.SQL(COLUMNS)))
     conn.execute(sql.SQL(ROWS).format(table=name, rows=sql.Literal(rows)))
     conn.execute(sql.SQL("VACUUM (ANALYZE) {}").format(name))
-    conn.execute("GRANT USAGE ON SCHEMA bench TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA bench TO PUBLIC")
+    conn.execute(
+        "GRANT USAGE ON SCHEMA bench TO PUBLIC; GRANT SELECT ON ALL TABLES IN SCHEMA bench TO PUBLIC"
+    )
 
 
 def make_target(conn: psycopg.Connection, table: str) -> None:
@@ -64,5 +66,7 @@ def make_target(conn: psycopg.Connection, table: str) -> None:
 
 def forget(conn: psycopg.Connection) -> None:
     """Drop the ledger and everything that earlier runs left."""
-    conn.execute("DROP SCHEMA IF EXISTS sinew, sinew_stage, sinew_rows, sinew_shadow, sinew_old CASCADE")
+    conn.execute(
+        "DROP SCHEMA IF EXISTS sinew, sinew_stage, sinew_rows, sinew_shadow, sinew_old CASCADE"
+    )
     conn.execute("CHECKPOINT")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import args_row
 
 from sinew.compile.bounds import Key, Range
+from sinew.engine.session import drop_tables
 from sinew.errors import ConfigurationError, FencedError, InterruptedStepError
 from sinew.paths import statement
 
@@ -118,6 +120,33 @@ def advance(
         raise FencedError(
             f"{batch.title}: another attempt has taken over; this one leaves no trace"
         )
+
+
+def make_anew(
+    home: psycopg.Connection,
+    batch: Batch,
+    tables: Sequence[sql.Identifier],
+    creating: Sequence[sql.Composable],
+) -> None:
+    """Drop a batch's tables and make them anew, empty, in a transaction of their own.
+
+    PostgreSQL 18 does not start again after a crash that falls together with the rollback of a
+    transaction that made an unlogged table: "could not create file: File exists". So none is made
+    in a transaction that then works for minutes.
+    """
+    with home.transaction():
+        drop_tables(home, *tables)
+        for statement_ in creating:
+            home.execute(statement_)
+        # Last, because an earlier holder may wait for this row with the tables in its hands.
+        held_still = home.execute(
+            "SELECT FROM sinew.batch WHERE id = %s AND attempt = %s FOR NO KEY UPDATE",
+            (batch.id, batch.attempt),
+        ).fetchone()
+        if held_still is None:
+            raise FencedError(
+                f"{batch.title}: another attempt has taken over; this one leaves no trace"
+            )
 
 
 def set_state(home: psycopg.Connection, batch: Batch, state: str) -> None:

@@ -11,8 +11,8 @@ import psycopg
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import create_landing, landing_table, python_table, staging_table
 from sinew.compile.transform_sql import copy_from_source, copy_to_landing, landing_evidence
-from sinew.engine.batch import Batch, advance
-from sinew.engine.session import drop_tables, translated
+from sinew.engine.batch import Batch, advance, make_anew
+from sinew.engine.session import translated
 from sinew.errors import ConfigurationError, MismatchError
 from sinew.paths import statement
 
@@ -59,9 +59,20 @@ def extract(
 ) -> None:
     """Fill landing anew and prove it: same rows, and every hash computed here equals the source's."""
     began = monotonic()
-    with translated(f"extract {batch.title}"), home.transaction():
-        drop_tables(home, landing_table(batch.id), staging_table(batch.id), python_table(batch.id))
-        home.execute(create_landing(plan, batch.id))
+    tables = [landing_table(batch.id), staging_table(batch.id), python_table(batch.id)]
+    with translated(f"extract {batch.title}"):
+        make_anew(home, batch, tables, [create_landing(plan, batch.id)])
+        _fill(source, home, plan, batch, began)
+
+
+def _fill(
+    source: psycopg.Connection,
+    home: psycopg.Connection,
+    plan: EntityPlan,
+    batch: Batch,
+    began: float,
+) -> None:
+    with home.transaction():
         with source_snapshot(source) as (snapshot, position, system):
             sent, size = pipe(source, home, plan, batch)
         rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (

@@ -27,6 +27,9 @@ from sinew.paths import statement
 from sinew.spec.columns import RefColumn
 from sinew.spec.models import Migration
 
+# Airflow maps a task group over at most 1,024 items; ranges are widened before that.
+MOST_BATCHES = 1000
+
 
 @dataclass(frozen=True)
 class PlanResult:
@@ -320,6 +323,7 @@ def _ranges(
     if plan.keyless:
         yield Range("whole"), total
         return
+    rows = max(rows, -(-total // MOST_BATCHES))
     bounds: list[tuple[str, ...] | None] = [None]
     if total > rows:
         bounds += source.execute(plan_sql.range_bounds(plan, phase, rows)).fetchall()

@@ -11,7 +11,7 @@ import psycopg
 from psycopg import sql
 
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.table_sql import create_python, landing_table, python_table
+from sinew.compile.table_sql import landing_table, python_table
 from sinew.engine.batch import Batch
 from sinew.errors import ConfigurationError
 from sinew.paths import include_folder
@@ -29,7 +29,6 @@ Function = Callable[["pandas.DataFrame"], "pandas.Series[Any]"]
 def make_python_values(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     """Fill the batch's table of function values, one row for every landed row."""
     functions = {column.name: load_function(column.function) for column in plan.python_columns}
-    home.execute(create_python(plan, batch.id))
     names = list(dict.fromkeys(name for column in plan.python_columns for name in column.columns))
     for rows, frame in _chunks(home, batch, names):
         results = [_apply(functions[column.name], frame, column) for column in plan.python_columns]

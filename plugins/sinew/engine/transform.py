@@ -8,7 +8,7 @@ import psycopg
 
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import range_has_entries
-from sinew.compile.table_sql import create_staging, python_table, staging_table
+from sinew.compile.table_sql import create_python, create_staging, python_table, staging_table
 from sinew.compile.transform_sql import (
     Circumstances,
     count_elsewhere,
@@ -18,20 +18,27 @@ from sinew.compile.transform_sql import (
     reject_totals,
     staging_totals,
 )
-from sinew.engine.batch import Batch, advance
+from sinew.engine.batch import Batch, advance, make_anew
 from sinew.engine.bisecting import insert_bisecting
 from sinew.engine.python_values import make_python_values
-from sinew.engine.session import drop_tables, translated
+from sinew.engine.session import translated
 from sinew.errors import InputLostError, StatementError
 
 
 def transform(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     """Fill staging anew from landing; every row that cannot be mapped is told of in sinew.reject."""
     began = monotonic()
-    with translated(f"transform {batch.title}"), home.transaction():
-        drop_tables(home, staging_table(batch.id), python_table(batch.id))
+    creating = [create_staging(plan, batch.id)]
+    if plan.python_columns:
+        creating.append(create_python(plan, batch.id))
+    with translated(f"transform {batch.title}"):
+        make_anew(home, batch, [staging_table(batch.id), python_table(batch.id)], creating)
+        _fill(home, plan, batch, began)
+
+
+def _fill(home: psycopg.Connection, plan: EntityPlan, batch: Batch, began: float) -> None:
+    with home.transaction():
         home.execute("DELETE FROM sinew.reject WHERE batch_id = %s", (batch.id,))
-        home.execute(create_staging(plan, batch.id))
         home.execute(
             "CREATE TEMPORARY TABLE sinew_bad (sinew_row tid, column_name text, reason text) ON COMMIT DROP"
         )

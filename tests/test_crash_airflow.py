@@ -1,0 +1,80 @@
+"""Task processes killed under a real Airflow: the demo still ends with the figures that were planted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from demo.stack import Stack
+
+ROOT = Path(__file__).resolve().parents[1]
+KILLS = 10
+_SECONDS = 1500
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(_SECONDS + 120)
+def test_ten_tasks_killed_under_airflow_change_nothing(tmp_path: Path) -> None:
+    environment = os.environ | {
+        "SINEW_HOME": str(tmp_path / "stack"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "plugins"), str(ROOT / "include")]),
+    }
+    os.environ["SINEW_HOME"] = environment["SINEW_HOME"]
+    log = tmp_path / "demo.log"
+    with log.open("w") as out:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "demo", "--scale", "0.1", "--stop"],
+            cwd=ROOT,
+            env=environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
+        killed = _kill_now_and_then(Stack(), demo, random.Random(7))
+        code = demo.wait(_SECONDS)
+    print(f"killed {len(killed)} task processes: {', '.join(killed)}")
+    assert code == 0, log.read_text()[-4000:]
+    assert len(killed) == KILLS
+
+
+def _kill_now_and_then(
+    stack: Stack, demo: subprocess.Popen[bytes], chance: random.Random
+) -> list[str]:
+    killed: list[str] = []
+    end = time.monotonic() + _SECONDS
+    while demo.poll() is None and len(killed) < KILLS and time.monotonic() < end:
+        time.sleep(chance.uniform(0.5, 4))
+        for step, process in _working(stack):
+            # Each task may be tried three times; no step of the run loses all its tries to us.
+            if killed.count(step) < 3:
+                process.send_signal(signal.SIGKILL)
+                killed.append(step)
+                break
+    return killed
+
+
+def _working(stack: Stack) -> list[tuple[str, psutil.Process]]:
+    """The processes that work on a step now: those behind the sessions that the engine has opened."""
+    try:
+        with psycopg.connect(stack.postgres.dsn("commerce"), connect_timeout=5) as conn:
+            rows = conn.execute(
+                "SELECT application_name, client_port FROM pg_stat_activity "
+                "WHERE application_name IN ('sinew extract', 'sinew transform', 'sinew check', 'sinew load', "
+                "'sinew validate') AND client_port > 0"
+            ).fetchall()
+    except Exception:  # the stack is still coming up
+        return []
+    by_port = {found.laddr.port: found.pid for found in psutil.net_connections("tcp") if found.pid}
+    return [
+        (name.removeprefix("sinew "), psutil.Process(by_port[port]))
+        for name, port in rows
+        if port in by_port and psutil.pid_exists(by_port[port])
+    ]
