@@ -76,9 +76,9 @@ def _sent(column: LandedColumn) -> sql.Composable:
 
 
 def copy_to_landing(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """COPY into landing; FREEZE because the table was made in the same transaction."""
+    """COPY into landing."""
     names = [sql.Identifier(column.name) for column in plan.landed] + [sql.Identifier("sinew_hash")]
-    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY, FREEZE)").format(
+    return sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
         landing_table(batch_id), COMMA.join(names)
     )
 

@@ -126,7 +126,7 @@ def make_anew(
     home: psycopg.Connection,
     batch: Batch,
     tables: Sequence[sql.Identifier],
-    creating: Sequence[sql.Composable],
+    creating: Sequence[sql.Composed],
 ) -> None:
     """Drop a batch's tables and make them anew, empty, in a transaction of their own.
 
