@@ -267,18 +267,22 @@ def _joined(process: BaseProcess, seconds: float) -> bool:
 
 # --- victims
 
-VICTIMS = ("worker", "session", "backend", "server")
+VICTIMS = ("worker", "session", "backend", "server", "postmaster")
 
 
 def strike(
     victim: str, server: EmbeddedPostgres, home: Endpoint, process: BaseProcess, pid: int
 ) -> bool:
-    """Kill: SIGKILL to the run, end of a session, SIGKILL to a backend (all of Postgres restarts), or to Postgres."""
+    """Kill one of VICTIMS; True when there was one to kill.
+
+    A backend that dies by SIGKILL restarts all of Postgres. The postmaster's death alone makes every session roll back
+    and end, which nothing logs any more; with the server all of its processes go at once.
+    """
     if victim == "worker":
         process.kill()
         return True
-    if victim == "server":
-        server.kill()
+    if victim in ("server", "postmaster"):
+        _kill_postmaster(server) if victim == "postmaster" else server.kill()
         server.start()
         return True
     pid = pid or _any_session(home, process)
@@ -291,6 +295,14 @@ def strike(
         with psycopg.connect(home.conninfo, autocommit=True) as conn:
             conn.execute("SELECT pg_terminate_backend(%s)", (pid,))
     return True
+
+
+def _kill_postmaster(server: EmbeddedPostgres) -> None:
+    postmaster = server.postmaster()
+    assert postmaster is not None
+    postmaster.kill()
+    while server.running:
+        time.sleep(_POLL_S)
 
 
 def _any_session(home: Endpoint, process: BaseProcess) -> int:
