@@ -10,6 +10,7 @@ from resource import RUSAGE_SELF, getrusage
 import psycopg
 from psycopg import sql
 
+from sinew.engine.extract import pump
 from sinew.engine.planner import plan_phase, prepare
 from sinew.engine.prove import prove_phase
 from sinew.engine.session import Endpoint
@@ -18,8 +19,11 @@ from sinew.spec.reader import parse_mapping
 from tests.bench.table import MAPPING, forget, make_target
 
 
-def raw_copy(source: str, target: str, table: str) -> float:
-    """Seconds of one COPY pipe from source to an empty target table with its primary key."""
+def raw_copy(source: str, target: str, table: str, *, buffered: bool = False) -> float:
+    """Seconds of one COPY pipe from source to an empty target table with its primary key.
+
+    The plain loop over rows, as psycopg's documentation has it; ``buffered`` is the extract's own pump.
+    """
     name = sql.Identifier("bench", table)
     with (
         psycopg.connect(source, autocommit=True) as old,
@@ -37,8 +41,11 @@ def raw_copy(source: str, target: str, table: str) -> float:
                 sql.SQL("COPY {} FROM STDIN (FORMAT BINARY)").format(name)
             ) as incoming,
         ):
-            for chunk in outgoing:
-                incoming.write(chunk)
+            if buffered:
+                pump(outgoing, incoming)
+            else:
+                for chunk in outgoing:
+                    incoming.write(chunk)
         return time.monotonic() - began
 
 

@@ -39,6 +39,11 @@ def server_settings(port: int) -> dict[str, str]:
         # A migration writes every row two or three times: few, long checkpoints keep the log small.
         "wal_level": "logical",
         "max_wal_size": "4GB",
+        # Loads side by side would wait for each other to empty 16 MB of buffers, and for new log
+        # files to be filled with zeros.
+        "wal_buffers": "64MB",
+        "min_wal_size": "1GB",
+        "wal_init_zero": "off",
         "checkpoint_timeout": "15min",
         # Flushing the whole file system once beats a thousand fsync calls after a crash.
         "recovery_init_sync_method": sync_method(),

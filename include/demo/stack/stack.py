@@ -60,7 +60,7 @@ class Stack:
         with locked(self.home / "lock"):
             say("PostgreSQL ...")
             self.postgres.start()
-            fresh = self._ensure_databases()
+            fresh = self.ensure_databases()
             first = self.airflow.ensure_password()
             if not self._supervisor():
                 self._end_strays()
@@ -94,7 +94,8 @@ class Stack:
 
     # ------------------------------------------------------------------ databases
 
-    def _ensure_databases(self) -> bool:
+    def ensure_databases(self) -> bool:
+        """Make the roles and databases that are missing; True if Airflow's was among them."""
         self.postgres.ensure_role(DATABASE)
         # Reads all tables of the databases that it may connect to, and their changes; writes none.
         self.postgres.ensure_role("legacy", "REPLICATION")

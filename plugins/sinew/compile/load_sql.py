@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import Range, within
+from sinew.compile.bounds import ALWAYS, Range, within
 from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import staging_table
+from sinew.spec.columns import KeyColumn
 
 COMMA = sql.SQL(", ")
 AND = sql.SQL(" AND ")
@@ -267,7 +268,7 @@ def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compo
         "SELECT count(*), count(t.{first}), coalesce(sum(w.target_hash), 0), "
         "coalesce(sum({hash}) FILTER (WHERE t.{first} IS NOT NULL), 0), "
         "count(*) FILTER (WHERE t.{first} IS NULL OR w.target_hash IS DISTINCT FROM {hash}) "
-        "FROM {ledger} AS w LEFT JOIN {target} AS t ON {same} "
+        "FROM {ledger} AS w LEFT JOIN {target} AS t ON {same} AND {target_range} "
         "WHERE w.batch_id = {batch} AND w.state = 'live' AND {in_range}"
     ).format(
         first=sql.Identifier(plan.target_key[0]),
@@ -275,9 +276,31 @@ def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compo
         ledger=plan.ledger,
         target=plan.target,
         same=_ledger_target(plan),
+        target_range=target_range(plan, range_),
         batch=sql.Literal(batch_id),
         in_range=ledger_range(plan, range_),
     )
+
+
+def target_range(plan: EntityPlan, range_: Range) -> sql.Composable:
+    """Predicate over the target (alias t) that holds for every row of the batch.
+
+    Where the target's key is the source's, copied, it is the batch's range: without it each batch
+    would read the whole table. Elsewhere nothing is known.
+    """
+    types = {fact.name: fact.type.sql for fact in plan.columns}
+    copies = {}
+    for name in plan.target_key:
+        column = plan.entity.columns[name]
+        if isinstance(column, KeyColumn) and column.strategy == "copy" and not column.do:
+            copies[column.column or plan.entity.source_key[0]] = name
+    wanted = list(zip(plan.entity.source_key, plan.key_types, strict=False))
+    if plan.keyless or any(
+        key not in copies or types[copies[key]] != type_.sql for key, type_ in wanted
+    ):
+        return ALWAYS
+    columns = [sql.Identifier("t", copies[key]) for key, _ in wanted]
+    return within(columns, plan.key_types, range_)
 
 
 def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:

@@ -106,15 +106,29 @@ def pipe(
 ) -> tuple[int, int]:
     """Pump binary COPY from source to landing; returns rows as the source counts them, and bytes.
 
-    Nothing is kept: the worker's memory does not grow with the batch.
+    Little is kept: the worker's memory does not grow with the batch.
     """
-    size = 0
     with source.cursor() as reader, home.cursor() as writer:
         with (
             reader.copy(copy_from_source(plan, batch.phase, batch.range)) as outgoing,
             writer.copy(copy_to_landing(plan, batch.id)) as incoming,
         ):
-            for chunk in outgoing:
-                size += len(chunk)
-                incoming.write(chunk)
+            size = pump(outgoing, incoming)
         return reader.rowcount, size
+
+
+# A COPY arrives row by row; sent on row by row it costs the worker twice the work.
+_BUFFER = 64 * 1024
+
+
+def pump(outgoing: psycopg.Copy, incoming: psycopg.Copy) -> int:
+    """Send everything that one COPY gives into another; returns its bytes."""
+    size, buffer = 0, bytearray()
+    for chunk in outgoing:
+        buffer += chunk
+        if len(buffer) >= _BUFFER:
+            size += len(buffer)
+            incoming.write(buffer)
+            buffer.clear()
+    incoming.write(buffer)
+    return size + len(buffer)

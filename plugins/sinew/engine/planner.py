@@ -15,7 +15,7 @@ from sinew.compile.table_sql import create_row_ledger
 from sinew.engine import catalog, ledger
 from sinew.engine.audit import Audit, audit
 from sinew.engine.comparing import compare_entity
-from sinew.engine.extract import source_snapshot
+from sinew.engine.extract import pump, source_snapshot
 from sinew.engine.preflight import preflight
 from sinew.engine.prove import takes_part
 from sinew.engine.reopening import reopen
@@ -208,8 +208,7 @@ def _find_duplicates(
             source.cursor().copy(plan_sql.copy_unique_out(plan, names)) as outgoing,
             home.cursor().copy("COPY sinew_scan FROM STDIN (FORMAT BINARY)") as incoming,
         ):
-            for chunk in outgoing:
-                incoming.write(chunk)
+            pump(outgoing, incoming)
         home.execute(plan_sql.insert_duplicates(plan, unique))
         home.execute("DROP TABLE sinew_scan")
 

@@ -6,8 +6,9 @@ from time import monotonic
 
 import psycopg
 
+from sinew.compile.bounds import ALWAYS
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.load_sql import plain_target_evidence, target_evidence
+from sinew.compile.load_sql import plain_target_evidence, target_evidence, target_range
 from sinew.compile.table_sql import landing_table, python_table, staging_table
 from sinew.engine.batch import Batch, advance, set_state
 from sinew.engine.session import drop_tables, translated
@@ -49,6 +50,7 @@ def validate(
 
 def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[str, int]:
     if plan.target_key:
+        _prefer_scans(home, plan, batch)
         query = target_evidence(plan, batch.id, batch.range)
     else:
         query = plain_target_evidence(plan, batch.id)
@@ -67,3 +69,23 @@ def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[
     if not kept and total != batch.staging_hash:
         return "the target's hash is not the staging's", 0
     return "", total
+
+
+# A scan reads about this many rows in the time in which an index finds one.
+_SCANNED_FOR_ONE_FOUND = 20
+
+
+def _prefer_scans(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
+    """Keep the planner, which has no statistics of rows that were just loaded, from looking up each of them.
+
+    Only where the target need not be read far beyond the batch: its range is known there, or the batch is a
+    good part of it.
+    """
+    row = home.execute(
+        "SELECT coalesce(sum(loaded_rows), 0) FROM sinew.batch WHERE mapping = %s AND entity = %s",
+        (batch.mapping, batch.entity),
+    ).fetchone()
+    loaded = row[0] if row else 0
+    bounded = target_range(plan, batch.range) != ALWAYS
+    if bounded or (batch.staged_rows or 0) * _SCANNED_FOR_ONE_FOUND >= loaded:
+        home.execute("SET LOCAL enable_nestloop = off")
