@@ -1,0 +1,73 @@
+"""uvicorn in a thread, on a port that is known before it starts."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from typing import Any
+
+import uvicorn
+
+from demo.shop.connections import ConnectionProtocol
+
+START_SECONDS = 30
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, or that it never will."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.settled = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.settled.set()
+
+
+class ServerThread:
+    """One HTTP server of this process; ``port`` 0 is any free one."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((host, port))
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+
+    def start(self, app: Any, context: ssl.SSLContext | None = None) -> None:
+        """Serve ``app`` from now on; RuntimeError if the server does not come up."""
+        config = uvicorn.Config(
+            app,
+            http=ConnectionProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            date_header=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ssl_context_factory=(lambda config, default: context) if context else None,
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, name=f"http:{self.port}", daemon=True)
+        self._thread.start()
+        if not self._server.settled.wait(START_SECONDS) or not self._server.started:
+            raise RuntimeError(f"The HTTP server on port {self.port} did not start; see its log.")
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        finally:
+            self._server.settled.set()
+
+    def join(self) -> None:
+        """Wait until the server ends."""
+        self._thread.join()
+
+    def stop(self) -> None:
+        """End the server; answers under way get a second."""
+        self._server.should_exit = True
+        self._thread.join(START_SECONDS)
+        self._socket.close()
