@@ -73,6 +73,11 @@ class AuthServer:
         return dict(self.provider.issuers)
 
     @property
+    def authority(self) -> Path | None:
+        """The PEM file of the authority that signed its certificate; None on plain HTTP."""
+        return self._tls.authority if self._tls else None
+
+    @property
     def token_endpoint(self) -> str:
         return f"{self.issuer}/token"
 
@@ -108,6 +113,6 @@ class AuthServer:
             name: {"private_key": one.private_pem, "kid": one.key.kid, "alg": one.alg}
             for name, one in self.issuers.items()
         }
-        authority = str(self._tls.authority) if self._tls else None
+        authority = str(self.authority) if self.authority else None
         document = {"issuer": self.issuer, "authority": authority}
         write_json(path, {**document, "clients": clients, "assertion_issuers": issuers})

@@ -25,6 +25,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self.settled.set()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Idle connections of clients that pool them would hold the end up until they time out.
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
+
 
 class ServerThread:
     """One HTTP server of this process; ``port`` 0 is any free one."""
@@ -67,7 +73,7 @@ class ServerThread:
         self._thread.join()
 
     def stop(self) -> None:
-        """End the server; answers under way get a second."""
+        """End the server and every connection to it."""
         self._server.should_exit = True
         self._thread.join(START_SECONDS)
         self._socket.close()
