@@ -19,14 +19,13 @@ from demo.shop.api.control import Control
 from demo.shop.api.counters import DROPPED
 from demo.shop.api.store import Store
 from demo.shop.api.verify import Unauthorized, Verifier, credential
-from demo.shop.api.write_log import Arrival, log_refused
+from demo.shop.api.write_log import WRITES, Arrival, log_refused
 from demo.shop.serve import drop
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _MOST_BYTES = 16 * 2**20
 _WORTH_PACKING = 500  # bytes; below that gzip adds more than it saves
 _UNAVAILABLE_SECONDS = 1
@@ -138,12 +137,13 @@ class Gate:
                 raise Unauthorized("invalid_token", "the token expired")
             verified = self._verify(request)
             if inspect.isawaitable(verified):
-                await verified
+                verified = await verified
         except ApiProblem as problem:
             if problem.status == 401:
                 self._control.counters.refused(problem.code)
             return problem
         self._control.accepted(arrival.client)
+        arrival.owner = verified if isinstance(verified, str) else ""
         return None
 
     async def _work(self, scope: Message) -> Answer:
@@ -184,19 +184,12 @@ async def _nothing_more() -> Message:
 
 async def _read(request: Request, client: str) -> Arrival:
     """The whole request; the routes find it in ``request.state.arrival``."""
-    method, path = request.method, request.url.path
+    method, path, query = (request.scope[name] for name in ("method", "path", "query_string"))
     body = await request.body() if method in WRITES else b""
     key = request.headers.get("idempotency-key")
-    identity = "|".join((method, str(request.url.path), request.url.query, key or ""))
-    arrival = Arrival(
-        method=method,
-        path=path,
-        client=client,
-        key=key,
-        body=body,
-        digest=hashlib.sha256(body).hexdigest(),
-        identity=identity.encode() + body,
-    )
+    identity = b"|".join((method.encode(), path.encode(), query, (key or "").encode(), body))
+    digest = hashlib.sha256(body).hexdigest()
+    arrival = Arrival(method, path, client, key, body, digest, identity)
     request.state.arrival = arrival
     return arrival
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from demo.shop.api.app import create_app
@@ -65,3 +66,10 @@ class ShopProcess(ServerProcess):
         given += ["--start", size.start, "--days", str(size.days)]
         super().__init__("demo.shop.api", [*given, *arguments])
         self.url: str = self.said["url"]
+        self.store = Store(Path(self.said["data"]))
+
+    def close(self) -> None:
+        """End the process; its data goes unless it was asked to keep it."""
+        if hasattr(self, "store"):
+            self.store.close()
+        super().close()
