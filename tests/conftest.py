@@ -6,5 +6,6 @@ pytest_plugins = [
     "tests.fix_airflow",
     "tests.fix_postgres",
     "tests.fix_shop",
+    "tests.fix_shop_api",
     "tests.fix_shop_servers",
 ]
