@@ -28,7 +28,6 @@ import msgspec
 _WHOLE_DIGITS, _DECIMALS = 131072, 16383
 # Python refuses to parse longer whole numbers, as a guard against slow conversion.
 _LONGEST_INT = 4300
-_SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 _encoder = msgspec.json.Encoder(decimal_format="number")
@@ -63,7 +62,11 @@ class Document:
     def record(self, value: Any) -> Record:
         """The record at a value of this document."""
         if not (self.suspect or self._repeated):
-            return Record(_encoder.encode(value).decode())
+            try:
+                return Record(_encoder.encode(value).decode())
+            except UnicodeEncodeError:
+                # An unpaired surrogate.
+                pass
         flaws: list[str] = []
         clean = self._clean(value, "$", flaws)
         return Record(_encoder.encode(clean).decode(), tuple(flaws))
@@ -168,7 +171,7 @@ def _parsed(text: str, *, careful: bool) -> Document:
         parse_int=hooks.whole if careful else None,
         parse_constant=hooks.constant,
     )
-    suspect = hooks.odd or bool(_SUSPECT.search(text))
+    suspect = hooks.odd or "\\u0000" in text
     return Document(root, suspect, hooks.repeated)
 
 
