@@ -4,17 +4,24 @@
     ├── ConfigurationError       a person changes a file, a connection or a privilege; no retry
     │   ├── SpecError            the mapping is wrong: every problem with file:line:column
     │   ├── PreflightError       a database cannot serve the plan: every finding with its remedy
-    │   └── PlanChangedError     what the task reads is not what the run planned
+    │   ├── PlanChangedError     what the task reads is not what the run planned
+    │   └── ApiAccessError       an HTTP API does not let us in
     ├── FatalError               retrying cannot help; data or target must change first
     │   ├── GateFailedError      a batch did not pass its contract
     │   ├── MismatchError        evidence disagrees: source, ledger or target
     │   ├── ConstraintError      the target refused rows
-    │   └── StatementError       a statement failed for a reason that repeats
+    │   ├── StatementError       a statement failed for a reason that repeats
+    │   ├── ApiRefusedError      an HTTP API refuses a request, or answers what cannot be used
+    │   └── PaginationError      an API's pages lead astray: in a circle, elsewhere, without end
     └── RetriableError           the same call may succeed later
         ├── InputLostError       what an earlier step left is gone or changed: the batch is read again
         ├── UnavailableError     a server is down, full or out of connections
         ├── InterruptedStepError the connection or the statement was ended from outside
-        └── FencedError          another attempt of the same batch has taken over
+        ├── FencedError          another attempt of the same batch has taken over
+        ├── ThrottledError       an API asks to wait longer than a task may: it says until when
+        ├── BrokenAnswerError    an API's answer was cut short or is no JSON
+        ├── CollectionChangedError  an API's collection kept changing while its pages were read
+        └── OutcomeUnknownError  a request that must not arrive twice may have arrived
 
 All of them survive pickling, so that they can cross process borders. None carries a row's values.
 """
@@ -23,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 
@@ -88,6 +96,10 @@ class PlanChangedError(ConfigurationError):
     """A task reads another mapping, SQL file or function than the run planned with."""
 
 
+class ApiAccessError(ConfigurationError):
+    """An HTTP API refuses who we are (401) or what we may do (403)."""
+
+
 class FatalError(SinewError):
     """The same call would fail again: data, target or mapping must change first."""
 
@@ -108,6 +120,18 @@ class StatementError(FatalError):
     """A statement failed for a reason that will repeat."""
 
 
+class ApiRefusedError(FatalError):
+    """An HTTP API refuses a request, or its answer cannot be used; the same one would be again."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class PaginationError(FatalError):
+    """An API's pages lead in a circle, to another server, or never end."""
+
+
 class RetriableError(SinewError):
     """The same call may succeed later."""
 
@@ -126,3 +150,23 @@ class FencedError(RetriableError):
 
 class InputLostError(RetriableError):
     """What an earlier step left is gone or changed, as after a crash; the batch is read again."""
+
+
+class ThrottledError(RetriableError):
+    """An API asks to wait longer than a task may; ``retry_at`` (UTC) says until when."""
+
+    def __init__(self, message: str, retry_at: datetime) -> None:
+        self.retry_at = retry_at
+        super().__init__(message)
+
+
+class BrokenAnswerError(RetriableError):
+    """An API's answer was cut short, or is not the JSON that it should be."""
+
+
+class CollectionChangedError(RetriableError):
+    """An API's collection kept changing while its pages were read."""
+
+
+class OutcomeUnknownError(RetriableError):
+    """A request may have been carried out, and must not be sent twice: look before sending again."""

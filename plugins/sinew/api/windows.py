@@ -1,0 +1,116 @@
+"""Moments as an API writes them, and the parameters that ask for what is new."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sinew.api.filling import as_text
+from sinew.errors import ConfigurationError
+from sinew.spec.resource import Bookmark, Incremental, Moments, Since, Window
+
+# The names under which a caller gives what is asked for.
+WINDOW_FROM, WINDOW_TO = "window_from", "window_to"
+SINCE, BOOKMARK = "since", "bookmark"
+
+_STEPS = {
+    "seconds": timedelta(seconds=1),
+    "milliseconds": timedelta(milliseconds=1),
+    "microseconds": timedelta(microseconds=1),
+}
+
+
+def incremental_params(
+    incremental: Incremental | None, values: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """The parameters that ask for what is new.
+
+    ``values`` holds aware datetimes under window_from and window_to (half-open) or since, or a text
+    under bookmark; without since or bookmark (the first time) everything is asked for.
+    """
+    if isinstance(incremental, Window):
+        lower, upper = _moment(values, WINDOW_FROM), _moment(values, WINDOW_TO)
+        step = smallest_step(incremental)
+        lower -= step if incremental.lower == "exclusive" else timedelta(0)
+        upper -= step if incremental.upper == "inclusive" else timedelta(0)
+        return [
+            (incremental.from_parameter, written(lower, incremental)),
+            (incremental.to_parameter, written(upper, incremental)),
+        ]
+    if isinstance(incremental, Since) and values.get(SINCE) is not None:
+        return [(incremental.parameter, written(_moment(values, SINCE), incremental))]
+    if isinstance(incremental, Bookmark) and values.get(BOOKMARK) is not None:
+        return [(incremental.parameter, as_text(values[BOOKMARK], BOOKMARK))]
+    return []
+
+
+def _moment(values: Mapping[str, Any], name: str) -> datetime:
+    moment = values.get(name)
+    if not isinstance(moment, datetime) or moment.tzinfo is None:
+        raise ConfigurationError(
+            f"{name} is {moment!r}; needed here: a moment with a time zone, such as "
+            "2026-03-29T00:00:00+00:00"
+        )
+    return moment.astimezone(UTC)
+
+
+def smallest_step(moments: Moments) -> timedelta:
+    """The difference between two neighbouring moments that the format can tell apart."""
+    if moments.format == "date":
+        return timedelta(days=1)
+    if moments.format == "epoch_milliseconds":
+        return _STEPS["milliseconds"]
+    if moments.format == "rfc3339":
+        return _STEPS[moments.precision]
+    return _STEPS["microseconds" if "%f" in moments.format else "seconds"]
+
+
+def written(moment: datetime, moments: Moments) -> str:
+    """The moment in the API's words.
+
+    Raises ConfigurationError for a moment that the format cannot say: rounded, two windows would
+    overlap, or leave a gap.
+    """
+    local = moment.astimezone(moments.tz)
+    text = _text(local, moments)
+    if moments.format in ("date", "rfc3339") or "%" not in moments.format:
+        lost = _lost(local, moments)
+    else:
+        lost = _read_back(text, local, moments) != moment
+    if lost:
+        raise ConfigurationError(
+            f"{moment:%Y-%m-%dT%H:%M:%S.%f%z} cannot be written as {moments.format} in "
+            f"{moments.zone} without a loss ({text}): use a finer format, or windows that begin there"
+        )
+    return text
+
+
+def _text(local: datetime, moments: Moments) -> str:
+    if moments.format == "date":
+        return local.date().isoformat()
+    if moments.format == "rfc3339":
+        timespec = moments.precision
+        return local.isoformat(timespec=timespec).replace("+00:00", "Z")
+    since_epoch = local - datetime(1970, 1, 1, tzinfo=UTC)
+    if moments.format == "epoch_seconds":
+        return str(since_epoch // timedelta(seconds=1))
+    if moments.format == "epoch_milliseconds":
+        return str(since_epoch // timedelta(milliseconds=1))
+    return local.strftime(moments.format)
+
+
+def _lost(local: datetime, moments: Moments) -> bool:
+    if moments.format == "date":
+        return (local.hour, local.minute, local.second, local.microsecond) != (0, 0, 0, 0)
+    step = timedelta(seconds=1) if moments.format == "epoch_seconds" else smallest_step(moments)
+    return bool((local - datetime(1970, 1, 1, tzinfo=UTC)) % step)
+
+
+def _read_back(text: str, local: datetime, moments: Moments) -> datetime | None:
+    """What a reader makes of the text: in an hour that a clock shows twice, its first one."""
+    try:
+        naive = datetime.strptime(text, moments.format)
+    except ValueError:
+        return None
+    return naive if naive.tzinfo else naive.replace(tzinfo=moments.tz)
