@@ -5,7 +5,13 @@
     │   ├── SpecError            the mapping is wrong: every problem with file:line:column
     │   ├── PreflightError       a database cannot serve the plan: every finding with its remedy
     │   ├── PlanChangedError     what the task reads is not what the run planned
-    │   └── ApiAccessError       an HTTP API does not let us in
+    │   ├── ApiAccessError       an HTTP API does not let us in
+    │   ├── EndpointError        a connection says wrongly how to reach an API: every problem at once
+    │   └── AuthenticationError  who we are was refused: a person mends a secret, a right or a clock
+    │       ├── TokenRefusedError   the authorization server named an error code
+    │       ├── LoginNeededError    a person has to log in (again)
+    │       ├── TokenInvalidError   a token that we were given does not stand up to its checks
+    │       └── TlsError            a certificate or key is refused, by them or by us
     ├── FatalError               retrying cannot help; data or target must change first
     │   ├── GateFailedError      a batch did not pass its contract
     │   ├── MismatchError        evidence disagrees: source, ledger or target
@@ -16,6 +22,7 @@
     └── RetriableError           the same call may succeed later
         ├── InputLostError       what an earlier step left is gone or changed: the batch is read again
         ├── UnavailableError     a server is down, full or out of connections
+        │   └── ServerBusyError     it said so itself, and perhaps when to come again
         ├── InterruptedStepError the connection or the statement was ended from outside
         ├── FencedError          another attempt of the same batch has taken over
         ├── ThrottledError       an API asks to wait longer than a task may: it says until when
@@ -100,6 +107,42 @@ class ApiAccessError(ConfigurationError):
     """An HTTP API refuses who we are (401) or what we may do (403)."""
 
 
+class EndpointError(ProblemsError):
+    """An Airflow connection says wrongly how to reach an API; every problem names its path in the extra."""
+
+
+class AuthenticationError(ConfigurationError):
+    """Who we are was refused; asking again with the same secrets cannot help."""
+
+
+class TokenRefusedError(AuthenticationError):
+    """The authorization server answered with an error code of RFC 6749 §5.2 or its extensions.
+
+    ``code`` is that code, such as ``invalid_client``; ``status`` is the HTTP status.
+    """
+
+    def __init__(self, message: str, code: str, status: int) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+class LoginNeededError(AuthenticationError):
+    """There is no token that could be used or renewed; a person logs in."""
+
+
+class TokenInvalidError(AuthenticationError):
+    """A token failed a check: signature, issuer, audience, time, nonce or binding; ``claim`` says which."""
+
+    def __init__(self, message: str, claim: str) -> None:
+        super().__init__(message)
+        self.claim = claim
+
+
+class TlsError(AuthenticationError):
+    """A certificate or a key was refused: ours by them, or theirs by us."""
+
+
 class FatalError(SinewError):
     """The same call would fail again: data, target or mapping must change first."""
 
@@ -138,6 +181,14 @@ class RetriableError(SinewError):
 
 class UnavailableError(RetriableError):
     """A server is down, starting, full or out of connections."""
+
+
+class ServerBusyError(UnavailableError):
+    """A server answered that it cannot now; ``retry_after`` is the seconds that it asked for, or None."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class InterruptedStepError(RetriableError):
