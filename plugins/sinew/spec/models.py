@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PrivateAttr, StrictInt, StrictStr, model_validator
+from pydantic import Field
 
-from sinew.errors import Location
-from sinew.spec import graph
-from sinew.spec.columns import Model, PythonColumn, RefColumn
-from sinew.spec.parts import (
-    BatchSize,
-    BusinessCheck,
-    Cohort,
-    Entity,
-    Existing,
-    Limit,
-    Name,
-    Phase,
-    Source,
-    Target,
-)
-from sinew.spec.positions import Positions
-from sinew.spec.steps import Text
+from sinew.spec.parts import BatchSize, BusinessCheck, Cohort, Entity, Name, Phase, Source, Target
+from sinew.spec.pipeline import Pipeline
 
 
-class Migration(Model):
+class Migration(Pipeline):
     """One mapping file: what is moved, from where, to where, how, and how it is proved."""
-
-    _positions: Positions = PrivateAttr(default_factory=Positions)
 
     name: Name = Field(
         alias="migration",
         description="Name of the migration and of everything made for it.",
         examples=["retail"],
-    )
-    description: StrictStr = Field(
-        default="", description="What it is for, in a sentence.", examples=["The shop's move."]
     )
     strategy: Literal["trickle", "big_bang"] = Field(
         default="trickle",
@@ -65,26 +42,6 @@ class Migration(Model):
     batch: BatchSize = Field(
         default=BatchSize(), description="The size of batches.", examples=[{"rows": 1_000_000}]
     )
-    parallelism: Annotated[StrictInt, Field(ge=1, le=64)] = Field(
-        default=2, description="Steps of this migration that work at once.", examples=[2]
-    )
-    max_rejects: Limit = Field(
-        default=0,
-        description="Rejected rows that a batch may have: a number of rows, or a share of the "
-        "batch's rows between 0 and 1.",
-        examples=[0.01],
-    )
-    hash: Literal["auto", "text"] = Field(
-        default="auto",
-        description="`auto` takes the server's record hash where it is exact; `text` hashes "
-        "canonical text everywhere.",
-        examples=["auto"],
-    )
-    contracts: Text | None = Field(
-        default=None,
-        description="Folder under include/ with a Soda contract per entity, `<entity>.yaml`.",
-        examples=["contracts/retail"],
-    )
     entities: Annotated[dict[Name, Entity], Field(min_length=1)] = Field(
         description="Entity's name to what it reads and fills.",
         examples=[{"customers": {"from": "CUST_MASTER", "columns": {"source": {"value": "old"}}}}],
@@ -92,119 +49,3 @@ class Migration(Model):
     reconcile: tuple[BusinessCheck, ...] = Field(
         default=(), description="Business checks, run after each phase.", examples=[[]]
     )
-
-    @model_validator(mode="after")
-    def _name_entities(self) -> Migration:
-        for name, entity in self.entities.items():
-            entity._name = name
-        return self
-
-    @cached_property
-    def entity_order(self) -> tuple[str, ...]:
-        """Entities, parents before children; deferred references do not count."""
-        kept = set(self.edges) - graph.deferred_edges(self.edges)
-        return graph.load_order(self.entities, (edge for edge in self.edges if edge in kept))
-
-    @cached_property
-    def edges(self) -> tuple[graph.Edge, ...]:
-        """All references between entities of this mapping, in the file's order."""
-        return tuple(
-            graph.Edge(entity.name, ref.name, ref.entity, ref.on_error == "null")
-            for entity in self.entities.values()
-            for ref in entity.refs
-            if ref.entity in self.entities
-        )
-
-    @cached_property
-    def deferred_refs(self) -> frozenset[tuple[str, str]]:
-        """(entity, column) of references that are filled in a second pass."""
-        return frozenset((edge.child, edge.column) for edge in graph.deferred_edges(self.edges))
-
-    def parents(self, entity: str) -> tuple[str, ...]:
-        """Entities that must be loaded before ``entity``, each once."""
-        kept = (e for e in self.edges if (e.child, e.column) not in self.deferred_refs)
-        return tuple(dict.fromkeys(edge.parent for edge in kept if edge.child == entity))
-
-    def cohort_path(self, entity: str) -> tuple[RefColumn, ...] | None:
-        """The fewest references from ``entity`` to the root; () for the root, None if none."""
-        if self.cohort is None:
-            return None
-        path = graph.shortest_path(entity, self.cohort.root, self.edges)
-        return None if path is None else tuple(self._ref(edge) for edge in path)
-
-    def _ref(self, edge: graph.Edge) -> RefColumn:
-        column = self.entities[edge.child].columns[edge.column]
-        assert isinstance(column, RefColumn)
-        return column
-
-    def existing_of(self, entity: str) -> Existing:
-        """What rows that the entity's target already holds mean."""
-        return self.entities[entity].existing or self.target.existing
-
-    def max_rejects_of(self, entity: str) -> int | float:
-        """Rejected rows that a batch of the entity may have: rows (int) or a share (float)."""
-        own = self.entities[entity].max_rejects
-        limit: int | float = self.max_rejects if own is None else own
-        return limit
-
-    def schema_of(self, entity: str) -> str:
-        """Schema of the relation that the entity reads."""
-        return self.entities[entity].source.schema_name or self.source.schema_name
-
-    def location(self, *path: str | int) -> Location:
-        """Where the value at ``path`` was written, or the nearest value around it."""
-        return self._positions.value(path)
-
-    def canonical(self) -> str:
-        """Canonical JSON of the mapping and of every file that it includes."""
-        return _canonical({"mapping": self._plain(), "files": self._included()})
-
-    def fingerprint(self) -> str:
-        """sha256 of ``canonical()``, in hex."""
-        return _sha256(self.canonical())
-
-    def entity_fingerprint(self, entity: str) -> str:
-        """sha256 of all that decides the entity's target rows; limits and phases do not.
-
-        Another entity counts as far as references lead to it: its source, key and key columns.
-        """
-        names = {entity} | graph.reachable(self.edges).get(entity, frozenset())
-        return _sha256(_canonical([self._rows_of(name, name == entity) for name in sorted(names)]))
-
-    def _rows_of(self, name: str, whole: bool) -> dict[str, Any]:
-        entity = self.entities[name]
-        body = entity.model_dump(mode="json", by_alias=True, exclude={"max_rejects", "existing"})
-        columns = body.pop("columns")
-        names = columns if whole else entity.target_key
-        body["columns"] = {column: columns.get(column) for column in names}
-        python = [c.source for c in entity.columns.values() if isinstance(c, PythonColumn)]
-        ends = [
-            self.name,
-            self.source.conn,
-            self.schema_of(name),
-            self.target.schema_name,
-            self.hash,
-        ]
-        return {"name": name, "ends": ends, "files": [entity.source.text, python], "body": body}
-
-    def _plain(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", by_alias=True)
-
-    def _included(self) -> dict[str, str]:
-        texts: dict[str, str] = {}
-        for entity in self.entities.values():
-            texts[f"sql/{entity.source.sql}"] = entity.source.text
-            for column in entity.columns.values():
-                if isinstance(column, PythonColumn):
-                    texts[f"python/{column.module}"] = column.source
-        for query in (q for check in self.reconcile for q in (check.source, check.target)):
-            texts[f"sql/{query.file}"] = query.text if query.file else ""
-        return {file: _sha256(text) for file, text in texts.items() if text}
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

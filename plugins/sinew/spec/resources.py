@@ -38,7 +38,7 @@ def _zone_names() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def _zone(value: str) -> str:
+def zone_name(value: str) -> str:
     if value not in _zone_names():
         raise ValueError(
             f"{value!r} is no time zone; allowed: the names of the IANA database, such as "
@@ -62,7 +62,7 @@ class Moments(Model):
         "error, never rounded.",
         examples=["seconds"],
     )
-    zone: Annotated[Text, AfterValidator(_zone)] = Field(
+    zone: Annotated[Text, AfterValidator(zone_name)] = Field(
         default="UTC",
         description="Time zone in which moments are written.",
         examples=["Europe/Berlin"],
