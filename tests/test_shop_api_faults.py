@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -268,24 +269,17 @@ class TestCredentials:
         assert [status("old"), status("new"), status("old")] == [401, 200, 401]
         assert shop.control.counters.unauthorized == {"invalid_token": 2}
 
+    @pytest.mark.parametrize("form", ["files", "context"])
     def test_client_certificates_reach_the_verifier(
-        self, shop: ShopServer, session: requests.Session, tmp_path: Path
+        self, shop: ShopServer, session: requests.Session, tmp_path: Path, form: str
     ) -> None:
-        ca = trustme.CA()
-        certificates = {"server": ca.issue_cert("127.0.0.1"), "client": ca.issue_cert("a@client")}
-        for name, made in certificates.items():
-            made.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / f"{name}.pem"))
-        ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         # The environment may name other authorities, which requests would prefer.
         session.trust_env = False
         session.verify = str(tmp_path / "ca.pem")
         shown: list[bytes | None] = []
-        tls = TlsSettings(
-            tmp_path / "server.pem", tmp_path / "server.pem", None, tmp_path / "ca.pem"
-        )
         with ShopServer(
             shop.store,
-            tls=tls,
+            tls=tls_of(tmp_path, form),
             verify=lambda request: shown.append(peer_certificate(request.scope)),
         ) as server:
             assert server.url.startswith("https://")
@@ -295,6 +289,29 @@ class TestCredentials:
             server.control.fail_next("drop_before")
             assert seen(session, f"{server.url}/orders") == "dropped"
         assert shown[0] is None and shown[1]
+
+    def test_a_certificate_that_is_none_is_the_caller_s_exception(
+        self, shop: ShopServer, tmp_path: Path
+    ) -> None:
+        (tmp_path / "server.pem").write_text("nothing")
+        tls = TlsSettings(tmp_path / "server.pem", tmp_path / "server.pem")
+        with pytest.raises(ssl.SSLError):
+            ShopServer(shop.store, tls=tls).start()
+
+
+def tls_of(folder: Path, form: str) -> TlsSettings | ssl.SSLContext:
+    """A server's certificate, a client's, and their authority below a folder."""
+    ca = trustme.CA()
+    for name, made in (("server", ca.issue_cert("127.0.0.1")), ("client", ca.issue_cert("a@b"))):
+        made.private_key_and_cert_chain_pem.write_to_path(str(folder / f"{name}.pem"))
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    if form == "files":
+        return TlsSettings(folder / "server.pem", folder / "server.pem", None, folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 class TestLyingPages:

@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import hashlib
 import inspect
+import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from demo.shop.api.answers import PROBLEM, ApiProblem
 from demo.shop.api.chance import Strike
@@ -26,6 +28,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+_LOG = logging.getLogger(__name__)
 _MOST_BYTES = 16 * 2**20
 _WORTH_PACKING = 500  # bytes; below that gzip adds more than it saves
 _UNAVAILABLE_SECONDS = 1
@@ -101,6 +104,8 @@ class Gate:
                 status = await self._send(request, answer, strike, receive, send)
             else:
                 await drop(scope, receive)
+        except ClientDisconnect:
+            pass  # in the middle of its body: nothing was done, and nobody is left to be told
         finally:
             counters.end(scope["method"], scope["path"], status, strike.kind)
 
@@ -156,7 +161,11 @@ class Gate:
             else:
                 answer.body += message.get("body", b"")
 
-        await self._app(scope, _nothing_more, keep)
+        try:
+            await self._app(scope, _nothing_more, keep)
+        except Exception:
+            # The framework has answered 500 by now; uvicorn would say no more than that.
+            _LOG.exception("%s %s failed", scope["method"], scope["path"])
         return answer
 
     async def _send(
