@@ -132,7 +132,11 @@ class ServerThread:
         """Serve the application; returns once the server accepts connections."""
         config = _config(app, self._tls)
         # Here and not in the thread, so that a bad certificate is the caller's exception.
-        config.load()
+        try:
+            config.load()
+        except BaseException:
+            self._socket.close()
+            raise
         if isinstance(self._tls, ssl.SSLContext):
             config.ssl = self._tls
         listening = threading.Event()

@@ -92,22 +92,25 @@ class Gate:
         verdict = self._control.limiter.take(client, self._control.limit)
         counters = self._control.counters
         counters.begin(limited=not verdict.admitted)
-        status, strike = DROPPED, Strike()
+        strike, answer = Strike(), None
         try:
             arrival = await _read(request, client)
             if verdict.admitted:
                 strike, answer = await self._admit(request, arrival)
             else:
                 answer = self._refuse(arrival, _limited(self._control.limit.status))
-            if answer is not None:
-                answer.add(verdict.headers)
-                status = await self._send(request, answer, strike, receive, send)
-            else:
-                await drop(scope, receive)
         except ClientDisconnect:
-            pass  # in the middle of its body: nothing was done, and nobody is left to be told
+            return  # in the middle of its body: nothing was done, and nobody is left to be told
         finally:
+            # Before a byte is sent: whoever has the answer finds it counted.
+            cut = strike.kind == "half_body"
+            status = DROPPED if answer is None or cut else answer.status
             counters.end(scope["method"], scope["path"], status, strike.kind)
+        if answer is None:
+            await drop(scope, receive)
+        else:
+            answer.add(verdict.headers)
+            await self._send(request, answer, strike, receive, send)
 
     async def _admit(self, request: Request, arrival: Arrival) -> tuple[Strike, Answer | None]:
         """Credentials, fault, work; no answer when the connection is to be dropped."""
@@ -170,8 +173,8 @@ class Gate:
 
     async def _send(
         self, request: Request, answer: Answer, strike: Strike, receive: Receive, send: Send
-    ) -> int:
-        """Send the answer, spoilt if a fault says so; returns its status."""
+    ) -> None:
+        """Send the answer, spoilt if a fault says so."""
         if strike.kind == "wrong_json":
             # Whole as far as HTTP can tell.
             answer.body = answer.body[: max(1, len(answer.body) * 2 // 3)]
@@ -181,9 +184,8 @@ class Gate:
             half = answer.body[: len(answer.body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             await drop(request.scope, receive, flush=True)
-            return DROPPED
+            return
         await send({"type": "http.response.body", "body": answer.body})
-        return answer.status
 
 
 async def _nothing_more() -> Message:
