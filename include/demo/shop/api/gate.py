@@ -130,7 +130,9 @@ class Gate:
         answer = await self._work(request.scope)
         if strike.kind == "error_after":
             answer = Answer.of(ApiProblem(500, "internal", "something went wrong"))
-        return strike, None if strike.kind == "drop_after" else answer
+        # An answer without a body, such as a 204, can only be spoilt by not sending it.
+        lost = strike.kind == "drop_after" or (strike.after and not answer.body)
+        return strike, None if lost else answer
 
     def _refuse(self, arrival: Arrival, problem: ApiProblem) -> Answer:
         log_refused(self._store, arrival, "refused", problem.status)
