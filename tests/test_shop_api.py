@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 
-from demo.shop.api import STYLES, ShopProcess, ShopServer, Size, Store, fill
+from demo.shop.api import STYLES, ShopProcess, ShopServer, Size, Store, fill, fill_from_legacy
 from demo.shop.api.timestamps import canonical
 from tests.kit_shop_reader import READERS, ids, pages
 
@@ -213,6 +213,65 @@ class TestData:
         was, now = json.loads(before), json.loads(after)
         changed = {m for m in was if was[m] != now[m]}
         assert changed == {"note", "updated_at"}
+
+
+class TestLegacyData:
+    CUSTOMER = {
+        "HSHD_NO": 7,
+        "Cust_Name": "O'BRIEN ,  ANNA          ",
+        "EMAIL_ADDR": " ANNA@Example.ORG ",
+        "PHONE_NO": None,
+        "ADDR_TXT": "12 High St\nSpringfield",
+        "POST_CD": "00501     ",
+        "MAIL_FLG": "Y",
+        "CRT_TS": "2016-07-01 08:00:00",
+        "UPD_TS": "2017-01-01 00:00:00+00",
+    }
+    PRODUCT = {
+        "PROD_ID": 1000123,
+        "DEPT_NM": "GROCERY",
+        "TYPE_NM": float("nan"),
+        "CATG_NM": "TEA",
+        "LIST_PRC": "1.299,00",
+        "ATTR_JS": '{"lot": 5}',
+    }
+
+    def filled(self, store: Store) -> Store:
+        headers = [
+            {
+                "BASKET_ID": number,
+                "HSHD_NO": 7,
+                "STORE_CD": "S00330  ",
+                "TXN_TS": datetime(2017, 1, 1, 9, 30),
+                "REG_TS": "2017-01-01 14:31:05+00",
+                "PAY_CD": "CA",
+            }
+            for number in (20, 30)
+        ]
+        lines = [
+            {"BASKET_ID": b, "LINE_NO": n, "PROD_ID": 1000123, "QTY": 1, "SALES_CENTS": cents}
+            for b, n, cents in [(10, 1, 99), (20, 1, 150), (20, 2, -25), (40, 1, 99)]
+        ]
+        return fill_from_legacy(
+            store, customers=[self.CUSTOMER], products=[self.PRODUCT], headers=headers, lines=lines
+        )
+
+    def test_the_shop_tells_of_the_same_customers_and_baskets(self) -> None:
+        with Store() as store, ShopServer(self.filled(store)) as server:
+            get = requests.get
+            first, second = get(f"{server.url}/orders").json()["data"]
+            customer = get(f"{server.url}/customers/7").json()
+            product = get(f"{server.url}/products/1000123").json()
+            lines = get(f"{server.url}/orders/20/lines").json()["data"]
+        assert (first["id"], first["total"], len(first["lines"])) == (20, "1.25", 2)
+        assert (second["id"], second["total"], second["lines"]) == (30, "0.00", [])
+        assert lines[1]["amount"] == "-0.25"
+        assert first["created_at"] == "2017-01-01T14:30:00.000000Z"
+        assert first["updated_at"] == "2017-01-01T14:31:05.000000Z"
+        assert (first["store"], first["payment"]) == ("S00330", "cash")
+        assert (customer["name"], customer["email"]) == ("Anna O'Brien", "anna@example.org")
+        assert customer["created_at"] == "2016-07-01T12:00:00.000000Z"
+        assert (product["name"], product["price"]) == ("GROCERY", "1299.00")
 
 
 class TestTransport:

@@ -244,6 +244,17 @@ class TestTheLog:
         assert (then.outcome, then.delivered) == ("replayed", True)
         assert times_applied(shop.store) == {"c-1": 1}
 
+    @pytest.mark.parametrize("kind", ["half_body", "wrong_json"])
+    def test_an_answer_without_a_body_is_spoilt_by_dropping_it(
+        self, shop: ShopServer, marketing: Marketing, kind: str
+    ) -> None:
+        marketing.post(contact())
+        shop.control.fail_next(kind)
+        with pytest.raises(requests.ConnectionError):
+            marketing.send("DELETE", "/c-1", key="k-1")
+        assert marketing.send("DELETE", "/c-1", key="k-1").status_code == 204
+        assert [e.outcome for e in entries(shop.store)] == ["applied", "failed_after", "replayed"]
+
     def test_requests_turned_away_by_the_limit_are_logged_as_refused(
         self, shop: ShopServer, marketing: Marketing
     ) -> None:

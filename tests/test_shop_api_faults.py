@@ -1,9 +1,10 @@
-"""The demo shop misbehaves as asked: faults, limits, credentials, lying pages, lists that change."""
+"""The demo shop misbehaves as asked: faults, limits, credentials that expire; and it counts all of it."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import ssl
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
@@ -16,11 +17,9 @@ import trustme
 from fastapi import Request
 
 from demo.shop.api import (
-    Churn,
     Faults,
     Forbidden,
     Limit,
-    Pages,
     ShopServer,
     Unauthorized,
     api_key,
@@ -29,7 +28,6 @@ from demo.shop.api import (
 from demo.shop.api.chance import Chance
 from demo.shop.api.limiter import Limiter
 from demo.shop.serve import TlsSettings, peer_certificate
-from tests.kit_shop_reader import ids, pages
 
 
 @pytest.fixture
@@ -205,10 +203,12 @@ class TestCounters:
         assert counters.in_flight == 0
 
     def test_the_most_at_once_are_counted(self, shop: ShopServer) -> None:
-        shop.control.set({"faults": Faults(slow=1, slow_seconds=0.3)})
-        with ThreadPoolExecutor(6) as pool:
-            list(pool.map(lambda n: requests.get(f"{shop.url}/orders/{n}"), range(1, 7)))
-        assert shop.control.counters.peak == 6
+        # Nobody passes before all six are inside.
+        together = threading.Barrier(6, timeout=30)
+        verify = in_thread(lambda request: together.wait())
+        with ShopServer(shop.store, verify=verify) as server, ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda n: requests.get(f"{server.url}/orders/{n}"), range(1, 7)))
+            assert (server.control.counters.peak, server.control.counters.in_flight) == (6, 0)
 
 
 class TestCredentials:
@@ -268,24 +268,17 @@ class TestCredentials:
         assert [status("old"), status("new"), status("old")] == [401, 200, 401]
         assert shop.control.counters.unauthorized == {"invalid_token": 2}
 
+    @pytest.mark.parametrize("form", ["files", "context"])
     def test_client_certificates_reach_the_verifier(
-        self, shop: ShopServer, session: requests.Session, tmp_path: Path
+        self, shop: ShopServer, session: requests.Session, tmp_path: Path, form: str
     ) -> None:
-        ca = trustme.CA()
-        certificates = {"server": ca.issue_cert("127.0.0.1"), "client": ca.issue_cert("a@client")}
-        for name, made in certificates.items():
-            made.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / f"{name}.pem"))
-        ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
         # The environment may name other authorities, which requests would prefer.
         session.trust_env = False
         session.verify = str(tmp_path / "ca.pem")
         shown: list[bytes | None] = []
-        tls = TlsSettings(
-            tmp_path / "server.pem", tmp_path / "server.pem", None, tmp_path / "ca.pem"
-        )
         with ShopServer(
             shop.store,
-            tls=tls,
+            tls=tls_of(tmp_path, form),
             verify=lambda request: shown.append(peer_certificate(request.scope)),
         ) as server:
             assert server.url.startswith("https://")
@@ -296,118 +289,28 @@ class TestCredentials:
             assert seen(session, f"{server.url}/orders") == "dropped"
         assert shown[0] is None and shown[1]
 
-
-class TestLyingPages:
-    def steps(
-        self, shop: ShopServer, session: requests.Session, style: str, count: int = 12
-    ) -> list[list[int]]:
-        """The ids of at most so many pages of 100 orders (five without a lie)."""
-        walk = pages(session, f"{shop.url}/orders", style, 100)
-        return [[o["id"] for o in page] for page, _ in zip(walk, range(count), strict=False)]
-
-    @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
-    def test_next_can_point_to_the_same_page(
-        self, shop: ShopServer, session: requests.Session, style: str
+    def test_a_certificate_that_is_none_is_the_caller_s_exception(
+        self, shop: ShopServer, tmp_path: Path
     ) -> None:
-        shop.control.set({"pages": Pages(lie="same", lie_from=3)})
-        found = self.steps(shop, session, style)
-        assert found[2] == found[3] == found[11] == list(range(201, 301))
-
-    @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
-    def test_next_can_lead_around_in_a_loop(
-        self, shop: ShopServer, session: requests.Session, style: str
-    ) -> None:
-        shop.control.set({"pages": Pages(lie="loop", lie_from=3)})
-        found = self.steps(shop, session, style)
-        assert found[:3] == found[3:6] == found[6:9]
-
-    @pytest.mark.parametrize("style", ["link", "link_relative", "next_url"])
-    def test_next_can_lead_to_another_host(
-        self, shop: ShopServer, session: requests.Session, style: str
-    ) -> None:
-        shop.control.set({"pages": Pages(lie="other_host", lie_from=2)})
-        first = session.get(f"{shop.url}/orders", params={"style": style})
-        address = first.links["next"]["url"] if first.links else first.json()["next"]
-        second = session.get(requests.compat.urljoin(shop.url, address))
-        address = second.links["next"]["url"] if second.links else second.json()["next"]
-        assert address.startswith("http://other.example/orders?")
-
-    @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
-    def test_a_chain_can_go_on_for_ever_empty_or_from_the_start(
-        self, shop: ShopServer, session: requests.Session, style: str
-    ) -> None:
-        shop.control.set({"pages": Pages(lie="endless")})
-        assert [len(page) for page in self.steps(shop, session, style)] == [100] * 5 + [0] * 7
-        shop.control.set({"pages": Pages(lie="restart")})
-        found = self.steps(shop, session, style)
-        assert found[5:10] == found[:5]
-
-    def test_page_numbers_can_stick_to_the_last_page(
-        self, shop: ShopServer, session: requests.Session
-    ) -> None:
-        shop.control.set({"pages": Pages(lie="endless")})
-        found = self.steps(shop, session, "page_no_total")
-        assert found[4] == found[5] == found[11] == list(range(401, 501))
-
-    @pytest.mark.parametrize("style", ["link", "next_url", "cursor", "page"])
-    def test_pages_in_the_middle_can_be_empty_and_nothing_is_lost(
-        self, shop: ShopServer, session: requests.Session, style: str
-    ) -> None:
-        shop.control.set({"pages": Pages(empty={1, 3, 4, 8})})
-        found = self.steps(shop, session, style)
-        assert [len(page) for page in found] == [0, 100, 0, 0, 100, 100, 100, 0, 100]
-        assert sum(found, []) == list(range(1, 501))
-
-    @pytest.mark.parametrize("style", ["link", "cursor", "offset", "keyset", "keyset_updated"])
-    @pytest.mark.parametrize("surplus", [-30, 30])
-    def test_pages_can_hold_more_or_fewer_than_asked(
-        self, shop: ShopServer, session: requests.Session, style: str, surplus: int
-    ) -> None:
-        shop.control.set({"pages": Pages(surplus=surplus)})
-        found = self.steps(shop, session, style)
-        assert len(found[0]) == 100 + surplus
-        assert sorted(sum(found, [])) == list(range(1, 501))
+        (tmp_path / "server.pem").write_text("nothing")
+        tls = TlsSettings(tmp_path / "server.pem", tmp_path / "server.pem")
+        with pytest.raises(ssl.SSLError):
+            ShopServer(shop.store, tls=tls).start()
 
 
-class TestListsThatChange:
-    def test_an_offset_walk_misses_records_when_earlier_ones_go(
-        self, changing_shop: ShopServer, session: requests.Session
-    ) -> None:
-        changing_shop.control.set({"churn": Churn(kind="delete", every=1, rows=5, times=4)})
-        everything = set(range(1, 301))
-        found = ids(pages(session, f"{changing_shop.url}/orders", "offset", 50))
-        churner = changing_shop.control.churner
-        assert len(churner.deleted) == 20
-        assert everything - churner.deleted - set(found), "nothing was missed"
-
-    def test_a_newest_first_walk_meets_records_twice_when_new_ones_come(
-        self, changing_shop: ShopServer, session: requests.Session
-    ) -> None:
-        changing_shop.control.set({"churn": {"kind": "insert", "every": 1, "rows": 3}})
-        found = ids(pages(session, f"{changing_shop.url}/orders", "page", 50, sort="-id"))
-        assert {count for count in Counter(found).values()} == {1, 2}
-
-    @pytest.mark.parametrize("kind", ["insert", "delete", "update", "mixed"])
-    def test_a_walk_by_key_meets_all_that_were_there_throughout(
-        self, changing_shop: ShopServer, session: requests.Session, kind: Any
-    ) -> None:
-        changing_shop.control.set({"churn": Churn(kind=kind, every=2, rows=4)})
-        found = ids(pages(session, f"{changing_shop.url}/orders", "keyset", 20))
-        churner = changing_shop.control.churner
-        changed = {"insert": churner.inserted, "delete": churner.deleted, "update": churner.updated}
-        assert any(changed.values()) and (kind == "mixed" or changed[kind])
-        assert len(found) == len(set(found))
-        assert set(range(1, 301)) - churner.deleted <= set(found)
-        assert set(found) <= set(range(1, 301)) | churner.inserted
-
-    def test_a_changed_order_says_when_it_changed(
-        self, changing_shop: ShopServer, session: requests.Session
-    ) -> None:
-        changing_shop.control.set({"churn": {"kind": "update", "every": 1}})
-        before = session.get(f"{changing_shop.url}/orders?sort=-updated_at&limit=1").json()["data"]
-        after = session.get(f"{changing_shop.url}/orders?sort=-updated_at&limit=1").json()["data"]
-        assert after[0]["updated_at"] > before[0]["updated_at"]
-        assert after[0]["id"] in changing_shop.control.churner.updated
+def tls_of(folder: Path, form: str) -> TlsSettings | ssl.SSLContext:
+    """A server's certificate, a client's, and their authority below a folder."""
+    ca = trustme.CA()
+    for name, made in (("server", ca.issue_cert("127.0.0.1")), ("client", ca.issue_cert("a@b"))):
+        made.private_key_and_cert_chain_pem.write_to_path(str(folder / f"{name}.pem"))
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    if form == "files":
+        return TlsSettings(folder / "server.pem", folder / "server.pem", None, folder / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "server.pem")
+    context.load_verify_locations(folder / "ca.pem")
+    context.verify_mode = ssl.CERT_OPTIONAL
+    return context
 
 
 class TestControlByHttp:

@@ -1,1 +1,1 @@
-"""The demo's shop: an API to read from, a marketing API to write to, and the server that gives their tokens."""
+"""A shop with an API, a marketing tool that is written to, and the server that gives their tokens."""

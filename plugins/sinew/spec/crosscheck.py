@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from sinew.spec import graph
 from sinew.spec.columns import KeyColumn, RefColumn
 from sinew.spec.findings import Finding, unknown
-from sinew.spec.models import Migration
 from sinew.spec.parts import BusinessCheck, Entity
+from sinew.spec.pipeline import Pipeline
 
 
-def cross_check(mapping: Migration) -> list[Finding]:
+def cross_check(mapping: Pipeline) -> list[Finding]:
     """Everything that is wrong between the parts, phases first."""
     return [
         *_phases(mapping),
@@ -23,7 +23,7 @@ def cross_check(mapping: Migration) -> list[Finding]:
     ]
 
 
-def _phases(mapping: Migration) -> Iterator[Finding]:
+def _phases(mapping: Pipeline) -> Iterator[Finding]:
     seen: set[str] = set()
     last = len(mapping.phases) - 1
     for i, phase in enumerate(mapping.phases):
@@ -48,7 +48,7 @@ def _phases(mapping: Migration) -> Iterator[Finding]:
             )
 
 
-def _cohort(mapping: Migration) -> Iterator[Finding]:
+def _cohort(mapping: Pipeline) -> Iterator[Finding]:
     if mapping.strategy == "big_bang" and len(mapping.phases) > 1:
         yield Finding(
             ("phases",),
@@ -103,7 +103,7 @@ def _key_columns(entity: Entity) -> Iterator[Finding]:
             )
 
 
-def _refs(mapping: Migration, entity: Entity) -> Iterator[Finding]:
+def _refs(mapping: Pipeline, entity: Entity) -> Iterator[Finding]:
     for ref in entity.refs:
         path = ("entities", entity.name, "columns", ref.name)
         parent = mapping.entities.get(ref.entity)
@@ -148,7 +148,7 @@ def _ref(entity: Entity, ref: RefColumn, parent: Entity) -> Iterator[Finding]:
         )
 
 
-def _cycles(mapping: Migration) -> Iterator[Finding]:
+def _cycles(mapping: Pipeline) -> Iterator[Finding]:
     deferred = graph.deferred_edges(mapping.edges)
     firm = [edge for edge in mapping.edges if edge not in deferred]
     for cycle in graph.find_cycles(firm):
@@ -161,7 +161,7 @@ def _cycles(mapping: Migration) -> Iterator[Finding]:
         )
 
 
-def _business(mapping: Migration) -> Iterator[Finding]:
+def _business(mapping: Pipeline) -> Iterator[Finding]:
     names: set[str] = set()
     for i, check in enumerate(mapping.reconcile):
         if check.name in names:
@@ -174,7 +174,7 @@ def _business(mapping: Migration) -> Iterator[Finding]:
         yield from _rejected(mapping, check, i)
 
 
-def _through(mapping: Migration, check: BusinessCheck, i: int) -> Iterator[Finding]:
+def _through(mapping: Pipeline, check: BusinessCheck, i: int) -> Iterator[Finding]:
     if check.through is None:
         return
     entity = mapping.entities.get(check.through)
@@ -192,7 +192,7 @@ def _through(mapping: Migration, check: BusinessCheck, i: int) -> Iterator[Findi
         )
 
 
-def _rejected(mapping: Migration, check: BusinessCheck, i: int) -> Iterator[Finding]:
+def _rejected(mapping: Pipeline, check: BusinessCheck, i: int) -> Iterator[Finding]:
     if check.rejected is None:
         return
     path = ("reconcile", i, "rejected")

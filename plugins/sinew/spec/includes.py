@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sinew.spec.columns import PythonColumn
 from sinew.spec.findings import Finding, unknown
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 from sinew.spec.positions import Path as Where
 
 SQL_FOLDER = "sql"
@@ -21,7 +21,7 @@ def include_root(mapping_file: Path) -> Path:
     return next((folder for folder in above if folder.name == "include"), above[0])
 
 
-def attach_files(mapping: Migration, root: Path | None) -> list[Finding]:
+def attach_files(mapping: Pipeline, root: Path | None) -> list[Finding]:
     """Read every file that the mapping names and keep its text in the model.
 
     Returns what is wrong with them; without a root no file can be named.
@@ -29,7 +29,7 @@ def attach_files(mapping: Migration, root: Path | None) -> list[Finding]:
     return [*_sql_files(mapping, root), *_modules(mapping, root), *_contracts(mapping, root)]
 
 
-def contract_files(mapping: Migration, root: Path) -> dict[str, Path]:
+def contract_files(mapping: Pipeline, root: Path) -> dict[str, Path]:
     """Entity to its contract file, for the entities that have one."""
     if mapping.contracts is None:
         return {}
@@ -37,7 +37,7 @@ def contract_files(mapping: Migration, root: Path) -> dict[str, Path]:
     return {name: path for name, path in files.items() if path.is_file()}
 
 
-def _sql_files(mapping: Migration, root: Path | None) -> Iterator[Finding]:
+def _sql_files(mapping: Pipeline, root: Path | None) -> Iterator[Finding]:
     for name, entity in mapping.entities.items():
         if entity.source.sql is not None:
             where: Where = ("entities", name, "from", "sql")
@@ -52,7 +52,7 @@ def _sql_files(mapping: Migration, root: Path | None) -> Iterator[Finding]:
                 yield from findings
 
 
-def _modules(mapping: Migration, root: Path | None) -> Iterator[Finding]:
+def _modules(mapping: Pipeline, root: Path | None) -> Iterator[Finding]:
     for name, entity in mapping.entities.items():
         for column in entity.columns.values():
             if isinstance(column, PythonColumn):
@@ -74,7 +74,7 @@ def _function(column: PythonColumn, where: Where) -> Iterator[Finding]:
         yield Finding(where, unknown(what, column.callable_name, names, "name one of these"))
 
 
-def _contracts(mapping: Migration, root: Path | None) -> Iterator[Finding]:
+def _contracts(mapping: Pipeline, root: Path | None) -> Iterator[Finding]:
     if mapping.contracts is None:
         return
     where: Where = ("contracts",)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -161,10 +161,19 @@ def _model_at(model: Any, loc: tuple[Any, ...]) -> Any:
         return _model_at(arms[-1], loc) if len(arms) == 1 else None
     if str(loc[0]).startswith("column:"):
         return _model_at(COLUMN_CLASSES[str(loc[0])[len("column:") :]], loc[1:])
+    tagged = [arm for arm in arms if loc[0] in _tags(arm)]
+    if tagged:
+        return _model_at(tagged[0], loc[1:])
     if str(loc[0]).startswith("concat:"):
         return _model_at(arms[-1], loc[1:])
     inside = get_origin(model) in (tuple, dict)
     return _model_at(arms[-1], loc[1:] if inside else loc)
+
+
+def _tags(model: Any) -> set[Any]:
+    """The words of a model's own that tell it from the other arms of a union."""
+    literals = [f.annotation for _, f in _fields(model) if get_origin(f.annotation) is Literal]
+    return {word for literal in literals[:8] for word in get_args(literal)}
 
 
 def _model_in(model: type[BaseModel], loc: tuple[Any, ...]) -> Any:

@@ -95,6 +95,11 @@ class Pipeline(Model):
             entity._name = name
         return self
 
+    @property
+    def kind(self) -> str:
+        """migration or sync: the key of the mapping file under which the name stands."""
+        return str(type(self).model_fields["name"].alias)
+
     @cached_property
     def entity_order(self) -> tuple[str, ...]:
         """Entities, parents before children; deferred references do not count."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import yaml
 from pydantic import ValidationError
+from typing_extensions import TypeVar
 
 from sinew.errors import Location, Problem, SpecError
 from sinew.spec.crosscheck import cross_check
@@ -15,15 +17,22 @@ from sinew.spec.findings import Finding
 from sinew.spec.includes import attach_files, contract_files, include_root
 from sinew.spec.messages import findings_of
 from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 from sinew.spec.positions import Document, load_document
 from sinew.spec.salvage import salvage
+from sinew.spec.sync import Sync
+from sinew.spec.sync_check import check_sync
+
+# Whose file it is, unless the caller says otherwise.
+_MIGRATION: Any = Migration
+P = TypeVar("P", bound=Pipeline, default=Migration)
 
 
 @dataclass(frozen=True)
-class Reading:
+class Reading(Generic[P]):
     """A mapping, or why there is none."""
 
-    mapping: Migration | None
+    mapping: P | None
     problems: tuple[Problem, ...]
 
 
@@ -36,77 +45,93 @@ class ContractFile:
     data: Any
 
 
-def read_mapping(path: str | Path, include: str | Path | None = None) -> Migration:
+def read_mapping(
+    path: str | Path, include: str | Path | None = None, kind: type[P] = _MIGRATION
+) -> P:
     """Read one mapping file. ``include`` defaults to the include folder above it.
 
     Raises SpecError with every problem.
     """
-    return _mapping_or_raise(read_file(Path(path), include))
+    return _mapping_or_raise(read_file(Path(path), include, kind))
 
 
 def parse_mapping(
-    text: str, *, file: str = "<memory>", include: str | Path | None = None
-) -> Migration:
+    text: str,
+    *,
+    file: str = "<memory>",
+    include: str | Path | None = None,
+    kind: type[P] = _MIGRATION,
+) -> P:
     """Read a mapping from text; without ``include`` it can name no file. Raises SpecError."""
-    return _mapping_or_raise(read_text(text, file, Path(include) if include else None))
+    return _mapping_or_raise(read_text(text, file, Path(include) if include else None, kind))
 
 
-def read_all(folder: str | Path, include: str | Path | None = None) -> dict[str, Migration]:
+def read_all(
+    folder: str | Path, include: str | Path | None = None, kind: type[P] = _MIGRATION
+) -> dict[str, P]:
     """Read every ``*.yaml`` of a folder, by name. Raises one SpecError for the problems of all."""
-    readings, problems = read_folder(Path(folder), include)
+    readings, problems = read_folder(Path(folder), include, kind)
     if problems:
         raise SpecError(problems)
     return {mapping.name: mapping for mapping in readings}
 
 
+def kind_of(folder: Path) -> type[Pipeline]:
+    """The kind of pipelines whose mappings lie in a folder of that name; migrations anywhere else."""
+    return Sync if folder.name == "syncs" else Migration
+
+
 def read_folder(
-    folder: Path, include: str | Path | None = None
-) -> tuple[list[Migration], list[Problem]]:
+    folder: Path, include: str | Path | None = None, kind: type[P] = _MIGRATION
+) -> tuple[list[P], list[Problem]]:
     """The mappings of a folder that are right, sorted by file, and the problems of the others."""
     if not folder.is_dir():
         message = f"there is no folder {str(folder)!r}; needed: one with mapping files: make it"
         return [], [Problem(Location(str(folder)), message)]
     files = sorted(file for end in ("yaml", "yml") for file in folder.glob(f"[!.]*.{end}"))
-    readings = [read_file(file, include) for file in files]
+    readings = [read_file(file, include, kind) for file in files]
     mappings = [reading.mapping for reading in readings if reading.mapping is not None]
     problems = [problem for reading in readings for problem in reading.problems]
     return mappings, [*problems, *_same_names(mappings)]
 
 
-def read_file(path: Path, include: str | Path | None = None) -> Reading:
+def read_file(
+    path: Path, include: str | Path | None = None, kind: type[P] = _MIGRATION
+) -> Reading[P]:
     """Read one file; problems are returned, not raised."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         return Reading(None, (_unreadable(path, error),))
-    return read_text(text, str(path), Path(include) if include else include_root(path))
+    return read_text(text, str(path), Path(include) if include else include_root(path), kind)
 
 
-def read_text(text: str, file: str, include: Path | None) -> Reading:
+def read_text(text: str, file: str, include: Path | None, kind: type[P] = _MIGRATION) -> Reading[P]:
     """Read a mapping's text; problems are returned, not raised."""
     document = load_document(text, file)
     if not isinstance(document.data, dict):
-        return Reading(None, document.problems or (_no_map(document),))
+        return Reading(None, document.problems or (_no_map(document, kind),))
     try:
-        mapping = Migration.model_validate(document.data)
+        mapping = kind.model_validate(document.data)
     except ValidationError as error:
-        found = _all_findings(error, document, include)
+        found = _all_findings(error, document, include, kind)
         return Reading(None, _placed(found, document))
     mapping._positions = document.positions
     problems = _placed(_part_findings(mapping, include), document)
     return Reading(None if problems else mapping, problems)
 
 
-def _part_findings(mapping: Migration, include: Path | None) -> list[Finding]:
-    return [*cross_check(mapping), *attach_files(mapping, include)]
+def _part_findings(mapping: Pipeline, include: Path | None) -> list[Finding]:
+    own = check_sync(mapping) if isinstance(mapping, Sync) else []
+    return [*cross_check(mapping), *own, *attach_files(mapping, include)]
 
 
 def _all_findings(
-    error: ValidationError, document: Document, include: Path | None
+    error: ValidationError, document: Document, include: Path | None, kind: type[Pipeline]
 ) -> list[Finding]:
     """What pydantic found, and what can still be checked in the parts that are right."""
-    found = list(findings_of(error.errors(include_url=False), document.positions))
-    saved = salvage(document.data, found)
+    found = list(findings_of(error.errors(include_url=False), document.positions, model=kind))
+    saved = salvage(document.data, found, kind)
     if saved.mapping is None:
         return found
     return [*found, *filter(saved.trusts, _part_findings(saved.mapping, include))]
@@ -118,7 +143,7 @@ def _placed(findings: list[Finding], document: Document) -> tuple[Problem, ...]:
 
 
 def read_contracts(
-    mapping: Migration, include: str | Path
+    mapping: Pipeline, include: str | Path
 ) -> tuple[dict[str, ContractFile], list[Problem]]:
     """Entity to its contract, for the entities that have one, and the problems of their YAML."""
     contracts: dict[str, ContractFile] = {}
@@ -137,7 +162,7 @@ def read_contracts(
     return contracts, problems
 
 
-def _mapping_or_raise(reading: Reading) -> Migration:
+def _mapping_or_raise(reading: Reading[P]) -> P:
     if reading.mapping is None:
         raise SpecError(reading.problems)
     return reading.mapping
@@ -149,22 +174,23 @@ def _unreadable(path: Path, error: OSError | UnicodeDecodeError) -> Problem:
     return Problem(Location(str(path)), message)
 
 
-def _no_map(document: Document) -> Problem:
-    message = "a mapping file is a map that begins with `migration: <name>`: write one"
+def _no_map(document: Document, kind: type[Pipeline]) -> Problem:
+    key = kind.model_fields["name"].alias
+    message = f"a mapping file is a map that begins with `{key}: <name>`: write one"
     return Problem(document.positions.value(()), message)
 
 
-def _same_names(mappings: list[Migration]) -> list[Problem]:
-    seen: dict[str, Migration] = {}
+def _same_names(mappings: Sequence[Pipeline]) -> list[Problem]:
+    seen: dict[str, Pipeline] = {}
     problems = []
     for mapping in mappings:
         first = seen.setdefault(mapping.name, mapping)
         if first is not mapping:
             message = (
-                f"the migration {mapping.name!r} is already declared at "
-                f"{first.location('migration')}; a name may stand once: rename one of them"
+                f"the {mapping.kind} {mapping.name!r} is already declared at "
+                f"{first.location(first.kind)}; a name may stand once: rename one of them"
             )
-            problems.append(Problem(mapping.location("migration"), message))
+            problems.append(Problem(mapping.location(mapping.kind), message))
     return problems
 
 

@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from sinew.spec.columns import RefColumn
 from sinew.spec.findings import Finding
 from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 from sinew.spec.positions import Path
 
 _REQUIRED: dict[str, Any] = {
-    "migration": "x",
     "source": {"conn": "x"},
     "target": {"conn": "x"},
 }
@@ -37,7 +37,7 @@ class Salvage:
     entities: set[str] = field(default_factory=set)
     deleted: set[str] = field(default_factory=set)
     keys: set[str] = field(default_factory=set)
-    mapping: Migration | None = None
+    mapping: Pipeline | None = None
 
     def trusts(self, finding: Finding) -> bool:
         """Whether a finding about the salvaged mapping holds for the one that was written."""
@@ -62,15 +62,17 @@ class Salvage:
         return {str(path[1]), column.entity if isinstance(column, RefColumn) else None}
 
 
-def salvage(data: dict[str, Any], findings: Iterable[Finding]) -> Salvage:
+def salvage(
+    data: dict[str, Any], findings: Iterable[Finding], kind: type[Pipeline] = Migration
+) -> Salvage:
     """Take the broken parts out of ``data``; ``mapping`` stays None when nothing can be saved."""
     result = Salvage(copy.deepcopy(data))
     for finding in findings:
         _take_out(result, finding)
-    for key, value in _REQUIRED.items():
+    for key, value in {str(kind.model_fields["name"].alias): "x", **_REQUIRED}.items():
         result.data.setdefault(key, value)
     try:
-        result.mapping = Migration.model_validate(result.data)
+        result.mapping = kind.model_validate(result.data)
     except ValidationError:
         result.mapping = None
     return result

@@ -29,9 +29,7 @@ from sinew.spec.steps import Text
 # The phase under which the ledger keeps a sync's batches: a sync has no cohorts.
 SYNC_PHASE = "sync"
 Scope = Literal["window", "since", "full"]
-_DATABASE_OR_API = (
-    "needs exactly one of conn (a database) and api (an HTTP API): keep one of them"
-)
+_DATABASE_OR_API = "needs exactly one of conn (a database) and api (an HTTP API): keep one of them"
 
 
 class SyncSource(Source):
@@ -109,10 +107,12 @@ class Schedule(Model):
         "`since` its last run may not.",
         examples=[4],
     )
-    after: tuple[Annotated[Text, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")], ...] = Field(
-        default=(),
-        description="Run when these entities of other pipelines were loaded, instead of by the clock.",
-        examples=[["shop_orders.orders"]],
+    after: tuple[Annotated[Text, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")], ...] = (
+        Field(
+            default=(),
+            description="Run when these entities of other pipelines were loaded, instead of by the clock.",
+            examples=[["shop_orders.orders"]],
+        )
     )
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from demo.shop.api.control import Control
 from demo.shop.api.generate import Size, fill
 from demo.shop.api.store import Store
 from demo.shop.api.verify import Verifier
-from demo.shop.serve import HOST, ServerProcess, ServerThread, TlsSettings
+from demo.shop.serve import HOST, ServerProcess, ServerThread, Tls
 
 
 class ShopServer:
@@ -25,7 +25,7 @@ class ShopServer:
         *,
         control: Control | None = None,
         verify: Verifier | None = None,
-        tls: TlsSettings | None = None,
+        tls: Tls | None = None,
         host: str = HOST,
         port: int = 0,
     ) -> None:

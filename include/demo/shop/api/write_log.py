@@ -89,7 +89,7 @@ class Entry:
     digest: str
     outcome: str
     status: int | None
-    delivered: bool
+    delivered: int  # 0 or 1
 
 
 def entries(store: Store) -> list[Entry]:
@@ -98,7 +98,7 @@ def entries(store: Store) -> list[Entry]:
         "SELECT id, at, method, path, idempotency_key, digest, outcome, status, delivered"
         " FROM request_log ORDER BY id"
     )
-    return [Entry(*row[:-1], bool(row[-1])) for row in rows]
+    return [Entry(*row) for row in rows]
 
 
 def times_applied(store: Store) -> Counter[str]:
