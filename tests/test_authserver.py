@@ -78,6 +78,13 @@ class TestClientAuthentication:
         )
         assert error_of(answer) == "invalid_request"
 
+    def test_a_client_id_that_is_not_its_own_is_refused(self, auth_server: AuthServer) -> None:
+        other = auth_server.clients["client_secret_post"].client_id
+        answer = ask(
+            auth_server, "client_secret_basic", grant_type="client_credentials", client_id=other
+        )
+        assert error_of(answer) == "invalid_request"
+
     @pytest.mark.parametrize(
         ("claims", "word"),
         [
@@ -134,10 +141,10 @@ class TestClientAuthentication:
 
 
 class TestCertificates:
-    def ask_with(self, server: AuthServer, leaf: Leaf | None, path: str = "/token") -> Any:
+    def ask_with(self, server: AuthServer, leaf: Leaf | None) -> Any:
         client = server.clients["tls_client_auth"]
         shown = type(client)(**{**vars(client), "tls": leaf})
-        return ask(server, shown, path, grant_type="client_credentials")
+        return ask(server, shown, grant_type="client_credentials")
 
     def test_tokens_are_bound_to_the_certificate(self, tls_auth_server: AuthServer) -> None:
         answer = ask(
@@ -152,9 +159,34 @@ class TestCertificates:
         answer = self.ask_with(tls_auth_server, certificates.other_client)
         assert error_of(answer, 401) == "invalid_client"
 
-    @pytest.mark.parametrize("path", ["/token", "/mtls/token"])
-    def test_no_certificate_is_refused(self, tls_auth_server: AuthServer, path: str) -> None:
-        assert error_of(self.ask_with(tls_auth_server, None, path), 401) == "invalid_client"
+    def test_another_certificate_than_the_self_signed_one_is_refused(
+        self, tls_auth_server: AuthServer, certificates: Certificates
+    ) -> None:
+        client = tls_auth_server.clients["self_signed_tls_client_auth"]
+        shown = type(client)(**{**vars(client), "tls": certificates.client})
+        answer = ask(tls_auth_server, shown, grant_type="client_credentials")
+        assert error_of(answer, 401) == "invalid_client"
+
+    def test_the_right_subject_on_a_certificate_of_no_authority_is_refused(
+        self, tls_auth_server: AuthServer, certificates: Certificates
+    ) -> None:
+        client = tls_auth_server.clients.variant(
+            "tls_client_auth", "self_made", tls=certificates.self_signed_client
+        )
+        answer = ask(tls_auth_server, client, grant_type="client_credentials")
+        assert error_of(answer, 401) == "invalid_client"
+        assert "authority" in answer.json()["error_description"]
+
+    def test_no_certificate_is_refused(self, tls_auth_server: AuthServer) -> None:
+        assert error_of(self.ask_with(tls_auth_server, None), 401) == "invalid_client"
+
+    def test_the_alias_endpoints_want_a_certificate_of_everybody(
+        self, tls_auth_server: AuthServer
+    ) -> None:
+        form = {"grant_type": "client_credentials"}
+        token_of(ask(tls_auth_server, "tls_client_auth", "/mtls/token", **form))
+        answer = ask(tls_auth_server, "client_secret_post", "/mtls/token", **form)
+        assert error_of(answer, 401) == "invalid_client"
 
     @pytest.mark.parametrize(
         ("name", "alert"),
@@ -327,6 +359,11 @@ class TestAssertionsAndExchange:
         form = {"grant_type": JWT_BEARER, "assertion": vouched(auth_server, **changes)}
         assert error_of(ask(auth_server, "client_secret_post", **form)) == "invalid_grant"
 
+    def test_an_assertion_about_a_user_works_once(self, auth_server: AuthServer) -> None:
+        form = {"grant_type": JWT_BEARER, "assertion": vouched(auth_server)}
+        token_of(ask(auth_server, "none", **form))
+        assert error_of(ask(auth_server, "client_secret_post", **form)) == "invalid_grant"
+
     def test_a_clients_own_key_vouches_for_nobody(self, auth_server: AuthServer) -> None:
         client = auth_server.clients["private_key_jwt"]
         forged = assertion(auth_server, client, iss=next(iter(auth_server.issuers)), sub="ada")
@@ -356,7 +393,18 @@ class TestAssertionsAndExchange:
         assert (claims["sub"], claims["aud"]) == ("ada", "urn:demo:marketing")
         assert claims["scope"] == "contacts:read"
         assert claims["act"] == {"sub": auth_server.clients["private_key_jwt"].client_id}
-        assert claims["exp"] <= claims_of(auth_server, token_of(subject)["access_token"])["exp"]
+
+    def test_an_exchanged_token_ends_with_the_one_that_it_came_from(
+        self, auth_server: AuthServer
+    ) -> None:
+        subject = token_of(ask(auth_server, "client_secret_post", grant_type="client_credentials"))
+        auth_server.control.clock_shift = 100
+        form = {"subject_token": subject["access_token"], "subject_token_type": ACCESS_TOKEN}
+        body = token_of(ask(auth_server, "client_secret_basic", grant_type=TOKEN_EXCHANGE, **form))
+        before, after = (claims_of(auth_server, t["access_token"]) for t in (subject, body))
+        assert after["exp"] == before["exp"]
+        assert 195 <= body["expires_in"] <= 200
+        assert after["sub"] == before["sub"]
 
     @pytest.mark.parametrize(
         ("changes", "error"),

@@ -90,6 +90,7 @@ class TestAuthorizationCode:
         ("changes", "error"),
         [
             ({"code_challenge": None}, "invalid_request"),
+            ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
             ({"code_challenge_method": "plain"}, "invalid_request"),
             ({"scope": "no:such"}, "invalid_scope"),
             ({"response_type": "token"}, "unsupported_response_type"),
