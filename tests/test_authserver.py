@@ -22,6 +22,7 @@ from joserfc.jwk import KeySet
 
 from demo.shop.authserver import AuthServer
 from demo.shop.authserver.clients import (
+    CONFIDENTIAL_METHODS,
     JWT_BEARER,
     METHODS,
     TOKEN_EXCHANGE,
@@ -42,6 +43,13 @@ class TestClientAuthentication:
         said = server.introspect(answer["access_token"])
         assert said["client_id"] == server.clients[method].client_id
         assert (answer["access_token"].count(".") == 2) == (not method.endswith("_opaque"))
+
+    @pytest.mark.parametrize("method", CONFIDENTIAL_METHODS)
+    def test_every_confidential_method_leads_to_client_credentials(
+        self, tls_auth_server: AuthServer, method: str
+    ) -> None:
+        token_of(ask(tls_auth_server, method, grant_type="client_credentials"))
+        assert tls_auth_server.control.token_requests(method, "client_credentials", "ok") == 1
 
     @pytest.mark.parametrize("alg", ["es256", "ps256", "eddsa"])
     def test_assertions_may_be_signed_by_other_algorithms(
@@ -341,13 +349,16 @@ class TestTokens:
 
 
 class TestAssertionsAndExchange:
-    @pytest.mark.parametrize("method", ["none", "client_secret_basic", "private_key_jwt"])
-    def test_a_trusted_issuer_vouches_for_a_user(
-        self, auth_server: AuthServer, method: str
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_trusted_issuer_vouches_for_a_user_whose_token_is_exchanged(
+        self, tls_auth_server: AuthServer, method: str
     ) -> None:
-        form = {"grant_type": JWT_BEARER, "assertion": vouched(auth_server)}
-        token = token_of(ask(auth_server, method, **form))["access_token"]
-        assert claims_of(auth_server, token)["sub"] == "ada"
+        form = {"grant_type": JWT_BEARER, "assertion": vouched(tls_auth_server)}
+        token = token_of(ask(tls_auth_server, method, **form))["access_token"]
+        assert claims_of(tls_auth_server, token)["sub"] == "ada"
+        form = {"subject_token": token, "subject_token_type": ACCESS_TOKEN}
+        body = token_of(ask(tls_auth_server, method, grant_type=TOKEN_EXCHANGE, **form))
+        assert claims_of(tls_auth_server, body["access_token"])["sub"] == "ada"
 
     @pytest.mark.parametrize(
         "changes",
@@ -454,6 +465,17 @@ class TestAsAProcess:
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
+
+    def test_nothing_secret_is_logged_at_any_level(
+        self, auth_server: AuthServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(0)
+        client = auth_server.clients["client_secret_post"]
+        first = auth_server.issue_refresh_token(client.name)
+        body = token_of(ask(auth_server, client, grant_type="refresh_token", refresh_token=first))
+        assert caplog.records
+        for secret in (client.secret, first, body["access_token"], body["refresh_token"]):
+            assert secret not in caplog.text
 
     def test_nothing_secret_is_in_a_repr(self, auth_server: AuthServer) -> None:
         for client in auth_server.clients.values():
