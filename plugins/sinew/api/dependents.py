@@ -23,7 +23,7 @@ from sinew.errors import (
     SinewError,
 )
 from sinew.spec.pagination import Counted
-from sinew.spec.resource import Each, Resource
+from sinew.spec.resources import Each, Resource
 
 _GONE = (404, 410)
 

@@ -17,7 +17,7 @@ from sinew.api.refusals import excerpt_of
 from sinew.api.transport import Answer, Call, Policy, send
 from sinew.api.windows import incremental_params
 from sinew.errors import ApiRefusedError
-from sinew.spec.resource import Resource
+from sinew.spec.resources import Resource
 
 _MOST_NAMES = 8
 

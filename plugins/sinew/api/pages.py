@@ -19,7 +19,7 @@ from sinew.api.pagers import Ask, Came, pager_of
 from sinew.api.transport import Policy, policy_of
 from sinew.errors import ConfigurationError, PaginationError
 from sinew.spec.pagination import Offset, PageNumber
-from sinew.spec.resource import Bookmark, Resource
+from sinew.spec.resources import Bookmark, Resource
 
 
 @dataclass(frozen=True)

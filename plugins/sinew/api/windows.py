@@ -8,7 +8,7 @@ from typing import Any
 
 from sinew.api.filling import as_text
 from sinew.errors import ConfigurationError
-from sinew.spec.resource import Bookmark, Incremental, Moments, Since, Window
+from sinew.spec.resources import Bookmark, Incremental, Moments, Since, Window
 
 # The names under which a caller gives what is asked for.
 WINDOW_FROM, WINDOW_TO = "window_from", "window_to"
