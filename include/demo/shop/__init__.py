@@ -1,1 +1,1 @@
-"""The demo's shop: an API to read from and write to, and the authorization server that guards it."""
+"""A shop with an API, a marketing tool that is written to, and the server that gives their tokens."""

@@ -61,6 +61,9 @@ class TlsSettings:
         }
 
 
+Tls = TlsSettings | ssl.SSLContext
+
+
 class Protocol(HttpToolsProtocol):
     """uvicorn's protocol that shows the application its transport and the peer's certificate."""
 
@@ -72,7 +75,7 @@ class Protocol(HttpToolsProtocol):
             sent = encrypted.getpeercert(binary_form=True)
             chain = [ssl.DER_cert_to_PEM_cert(sent)] if sent else []
             extensions["tls"] = {"client_cert_chain": chain, "tls_version": encrypted.version()}
-        self.scope["extensions"] = extensions  # type: ignore[typeddict-item]
+        self.scope["extensions"] = extensions
 
 
 def peer_certificate(scope: Mapping[str, Any]) -> bytes | None:
@@ -113,7 +116,7 @@ class ServerThread:
     The port is taken when the object is made, so ``url`` is known before the application exists.
     """
 
-    def __init__(self, tls: TlsSettings | None = None, host: str = HOST, port: int = 0) -> None:
+    def __init__(self, tls: Tls | None = None, host: str = HOST, port: int = 0) -> None:
         self._tls = tls
         self._socket = _bound(host, port)
         self.host, self.port = host, int(self._socket.getsockname()[1])
@@ -127,8 +130,17 @@ class ServerThread:
 
     def start(self, app: Any) -> Self:
         """Serve the application; returns once the server accepts connections."""
+        config = _config(app, self._tls)
+        # Here and not in the thread, so that a bad certificate is the caller's exception.
+        try:
+            config.load()
+        except BaseException:
+            self._socket.close()
+            raise
+        if isinstance(self._tls, ssl.SSLContext):
+            config.ssl = self._tls
         listening = threading.Event()
-        self._server = _Server(_config(app, self._tls), listening)
+        self._server = _Server(config, listening)
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name=f"server {self.port}", daemon=True
         )
@@ -152,7 +164,7 @@ class ServerThread:
         self.close()
 
 
-def _config(app: Any, tls: TlsSettings | None) -> uvicorn.Config:
+def _config(app: Any, tls: Tls | None) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=Protocol,
@@ -163,7 +175,7 @@ def _config(app: Any, tls: TlsSettings | None) -> uvicorn.Config:
         log_level="critical",
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
-        **(tls.options() if tls else {}),
+        **(tls.options() if isinstance(tls, TlsSettings) else {}),
     )
 
 

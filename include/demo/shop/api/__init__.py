@@ -7,6 +7,7 @@ data to the wire: store, generate, collection, paging, gate (rate limits, creden
 from demo.shop.api.app import create_app
 from demo.shop.api.control import Control
 from demo.shop.api.generate import Size, fill
+from demo.shop.api.legacy_data import fill_from_legacy
 from demo.shop.api.paging import STYLES
 from demo.shop.api.server import ShopProcess, ShopServer
 from demo.shop.api.settings import Churn, Faults, Limit, Pages, Writing
@@ -30,5 +31,6 @@ __all__ = [
     "api_key",
     "create_app",
     "fill",
+    "fill_from_legacy",
     "in_thread",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 
 from demo.shop.api.answers import ApiProblem
+from demo.shop.api.contact_routes import add_contact_routes
 from demo.shop.api.control import Control
 from demo.shop.api.control_routes import add_control_routes
 from demo.shop.api.gate import Gate
@@ -21,6 +22,7 @@ def create_app(store: Store, control: Control | None = None, verify: Verifier | 
     app = FastAPI(title="Shop", openapi_url=None, docs_url=None, redoc_url=None)
     app.add_exception_handler(ApiProblem, _tell)
     add_shop_routes(app, store, control)
+    add_contact_routes(app, store, control)
     add_control_routes(app, store, control)
     return Gate(app, store, control, verify or nobody)
 

@@ -12,7 +12,6 @@ from demo.shop.api.store import Store
 from demo.shop.api.timestamps import canonical
 
 SORTS = ("id", "created_at", "updated_at")
-_RECORDS = ("orders", "customers", "products", "contacts")
 # One order's lines as a relation; json_each hands out each element as its own text, to the byte.
 _LINES = (
     "(SELECT json_extract(line.value, '$.number') AS id, line.value AS body"
@@ -68,6 +67,7 @@ class Collection:
 
     store: Store
     relation: str
+    names: frozenset[str]  # the parameters that select and sort
     sort: Sort = Sort()
     conditions: tuple[str, ...] = ()
     parameters: tuple[Any, ...] = ()
@@ -75,19 +75,20 @@ class Collection:
     @classmethod
     def of(cls, store: Store, table: str, asked: Mapping[str, str]) -> Collection:
         """The rows of a table that a request's filters select."""
-        assert table in _RECORDS
         conditions, parameters = [], []
-        for name, (condition, convert) in FILTERS.items():
+        filters = FILTERS[table]
+        for name, (condition, convert) in filters.items():
             if name in asked:
                 conditions.append(condition)
                 parameters.append(_converted(name, asked[name], convert))
         sort = Sort.read(asked.get("sort", "id"))
-        return cls(store, table, sort, tuple(conditions), tuple(parameters))
+        names = frozenset({*filters, "sort"})
+        return cls(store, table, names, sort, tuple(conditions), tuple(parameters))
 
     @classmethod
     def lines(cls, store: Store, order_id: int) -> Collection:
         """The lines of one order, by their number."""
-        return cls(store, _LINES, parameters=(order_id,))
+        return cls(store, _LINES, frozenset(), parameters=(order_id,))
 
     def after(self, position: Sequence[Any] | None, limit: int) -> list[Row]:
         """At most ``limit`` rows that follow a position; from the first without one."""
@@ -127,17 +128,24 @@ def _ids(text: str) -> str:
 
 
 # From is inclusive and to is exclusive: windows that touch neither overlap nor leave a gap.
-FILTERS: dict[str, tuple[str, Callable[[str], Any]]] = {
+_EVERYWHERE: dict[str, tuple[str, Callable[[str], Any]]] = {
     "updated_from": ("updated_at >= ?", canonical),
     "updated_since": ("updated_at >= ?", canonical),
     "updated_to": ("updated_at < ?", canonical),
     "created_from": ("created_at >= ?", canonical),
     "created_to": ("created_at < ?", canonical),
     "ids": ("id IN (SELECT value FROM json_each(?))", _ids),
-    "customer_id": ("customer_id = ?", int),
-    "status": ("status = ?", str),
 }
-ONLY_ORDERS = {"customer_id", "status"}
+FILTERS: dict[str, dict[str, tuple[str, Callable[[str], Any]]]] = {
+    "orders": {
+        **_EVERYWHERE,
+        "customer_id": ("customer_id = ?", int),
+        "status": ("status = ?", str),
+    },
+    "customers": _EVERYWHERE,
+    "products": _EVERYWHERE,
+    "contacts": {**_EVERYWHERE, "external_id": ("external_id = ?", str)},
+}
 
 
 def _converted(name: str, text: str, convert: Callable[[str], Any]) -> Any:

@@ -10,9 +10,15 @@ from demo.shop.api.chance import Chance, Order
 from demo.shop.api.churning import Churner
 from demo.shop.api.counters import Counters
 from demo.shop.api.limiter import Limiter
-from demo.shop.api.settings import Churn, Faults, Limit, Pages, Writing
+from demo.shop.api.settings import Churn, Faults, Limit, Pages, Settings, Writing
 
-_GROUPS = {"faults": Faults, "limit": Limit, "pages": Pages, "churn": Churn, "writing": Writing}
+_GROUPS: dict[str, type[Settings]] = {
+    "faults": Faults,
+    "limit": Limit,
+    "pages": Pages,
+    "churn": Churn,
+    "writing": Writing,
+}
 
 
 class Control:

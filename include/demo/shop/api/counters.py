@@ -24,10 +24,11 @@ class Counters:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self.in_flight = 0
         self.reset()
 
     def reset(self) -> None:
-        """Begin anew."""
+        """Begin anew; requests that are under way go on."""
         with self._lock:
             self.by_request: Counter[tuple[str, str, int]] = Counter()
             self.faults: Counter[str] = Counter()
@@ -35,8 +36,7 @@ class Counters:
             self.arrived: Counter[int] = Counter()  # by second of the monotonic clock
             self.admitted: Counter[int] = Counter()  # those that no rate limit turned away
             self.limited = 0
-            self.in_flight = 0
-            self.peak = 0
+            self.peak = self.in_flight
             self._first = self._last = 0.0
             self._admitted = 0
 
@@ -80,7 +80,7 @@ class Counters:
             )
 
     def rate(self) -> float:
-        """Admitted requests a second from the first to the last of them."""
+        """Admitted requests a second from the first to the last of them, the first burst included."""
         with self._lock:
             seconds = self._last - self._first
             return (self._admitted - 1) / seconds if seconds else 0.0

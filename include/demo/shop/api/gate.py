@@ -6,12 +6,14 @@ import asyncio
 import gzip
 import hashlib
 import inspect
+import logging
 import math
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 
 from demo.shop.api.answers import PROBLEM, ApiProblem
 from demo.shop.api.chance import Strike
@@ -19,14 +21,14 @@ from demo.shop.api.control import Control
 from demo.shop.api.counters import DROPPED
 from demo.shop.api.store import Store
 from demo.shop.api.verify import Unauthorized, Verifier, credential
-from demo.shop.api.write_log import Arrival, log_refused
+from demo.shop.api.write_log import WRITES, Arrival, log_refused
 from demo.shop.serve import drop
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
+_LOG = logging.getLogger(__name__)
 _MOST_BYTES = 16 * 2**20
 _WORTH_PACKING = 500  # bytes; below that gzip adds more than it saves
 _UNAVAILABLE_SECONDS = 1
@@ -90,20 +92,25 @@ class Gate:
         verdict = self._control.limiter.take(client, self._control.limit)
         counters = self._control.counters
         counters.begin(limited=not verdict.admitted)
-        status, strike = DROPPED, Strike()
+        strike, answer = Strike(), None
         try:
             arrival = await _read(request, client)
             if verdict.admitted:
                 strike, answer = await self._admit(request, arrival)
             else:
                 answer = self._refuse(arrival, _limited(self._control.limit.status))
-            if answer is not None:
-                answer.add(verdict.headers)
-                status = await self._send(request, answer, strike, receive, send)
-            else:
-                await drop(scope, receive)
+        except ClientDisconnect:
+            return  # in the middle of its body: nothing was done, and nobody is left to be told
         finally:
+            # Before a byte is sent: whoever has the answer finds it counted.
+            cut = strike.kind == "half_body"
+            status = DROPPED if answer is None or cut else answer.status
             counters.end(scope["method"], scope["path"], status, strike.kind)
+        if answer is None:
+            await drop(scope, receive)
+        else:
+            answer.add(verdict.headers)
+            await self._send(request, answer, strike, receive, send)
 
     async def _admit(self, request: Request, arrival: Arrival) -> tuple[Strike, Answer | None]:
         """Credentials, fault, work; no answer when the connection is to be dropped."""
@@ -123,7 +130,9 @@ class Gate:
         answer = await self._work(request.scope)
         if strike.kind == "error_after":
             answer = Answer.of(ApiProblem(500, "internal", "something went wrong"))
-        return strike, None if strike.kind == "drop_after" else answer
+        # An answer without a body, such as a 204, can only be spoilt by not sending it.
+        lost = strike.kind == "drop_after" or (strike.after and not answer.body)
+        return strike, None if lost else answer
 
     def _refuse(self, arrival: Arrival, problem: ApiProblem) -> Answer:
         log_refused(self._store, arrival, "refused", problem.status)
@@ -138,12 +147,13 @@ class Gate:
                 raise Unauthorized("invalid_token", "the token expired")
             verified = self._verify(request)
             if inspect.isawaitable(verified):
-                await verified
+                verified = await verified
         except ApiProblem as problem:
             if problem.status == 401:
                 self._control.counters.refused(problem.code)
             return problem
         self._control.accepted(arrival.client)
+        arrival.owner = verified if isinstance(verified, str) else ""
         return None
 
     async def _work(self, scope: Message) -> Answer:
@@ -156,13 +166,17 @@ class Gate:
             else:
                 answer.body += message.get("body", b"")
 
-        await self._app(scope, _nothing_more, keep)
+        try:
+            await self._app(scope, _nothing_more, keep)
+        except Exception:
+            # The framework has answered 500 by now; uvicorn would say no more than that.
+            _LOG.exception("%s %s failed", scope["method"], scope["path"])
         return answer
 
     async def _send(
         self, request: Request, answer: Answer, strike: Strike, receive: Receive, send: Send
-    ) -> int:
-        """Send the answer, spoilt if a fault says so; returns its status."""
+    ) -> None:
+        """Send the answer, spoilt if a fault says so."""
         if strike.kind == "wrong_json":
             # Whole as far as HTTP can tell.
             answer.body = answer.body[: max(1, len(answer.body) * 2 // 3)]
@@ -172,9 +186,8 @@ class Gate:
             half = answer.body[: len(answer.body) // 2]
             await send({"type": "http.response.body", "body": half, "more_body": True})
             await drop(request.scope, receive, flush=True)
-            return DROPPED
+            return
         await send({"type": "http.response.body", "body": answer.body})
-        return answer.status
 
 
 async def _nothing_more() -> Message:
@@ -184,19 +197,12 @@ async def _nothing_more() -> Message:
 
 async def _read(request: Request, client: str) -> Arrival:
     """The whole request; the routes find it in ``request.state.arrival``."""
-    method, path = request.method, request.url.path
+    method, path, query = (request.scope[name] for name in ("method", "path", "query_string"))
     body = await request.body() if method in WRITES else b""
     key = request.headers.get("idempotency-key")
-    identity = "|".join((method, str(request.url.path), request.url.query, key or ""))
-    arrival = Arrival(
-        method=method,
-        path=path,
-        client=client,
-        key=key,
-        body=body,
-        digest=hashlib.sha256(body).hexdigest(),
-        identity=identity.encode() + body,
-    )
+    identity = b"|".join((method.encode(), path.encode(), query, (key or "").encode(), body))
+    digest = hashlib.sha256(body).hexdigest()
+    arrival = Arrival(method, path, client, key, body, digest, identity)
     request.state.arrival = arrival
     return arrival
 

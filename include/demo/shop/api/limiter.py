@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 
@@ -28,7 +29,8 @@ class Verdict:
 class Limiter:
     """All clients' buckets under one limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._buckets: dict[str, _Bucket] = {}
 
@@ -41,7 +43,7 @@ class Limiter:
         """Take a token if there is one."""
         if limit.per_second is None:
             return Verdict(True, {})
-        at = time.monotonic()
+        at = self._clock()
         with self._lock:
             bucket = self._buckets.setdefault(client, _Bucket(limit.size, at))
             gained = (at - bucket.at) * limit.per_second

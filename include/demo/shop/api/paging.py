@@ -31,13 +31,14 @@ from urllib.parse import urlencode
 from fastapi import Response
 
 from demo.shop.api.answers import ApiProblem, answer, enveloped
-from demo.shop.api.collection import FILTERS, Collection, Row, Sort
+from demo.shop.api.collection import Collection, Row, Sort
 from demo.shop.api.settings import Pages
 from demo.shop.api.timestamps import canonical
 
 DEFAULT_SIZE = 100
 _PAGING = ("style", "limit", "per_page", "page", "offset", "cursor", "after_id", "after_updated_at")
-_ALLOWED = {*_PAGING, *FILTERS, "sort", "api_key"}
+# An API key in the query is for the gate.
+_ALWAYS = {*_PAGING, "api_key"}
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,10 @@ class Listing:
         cls, collection: Collection, pages: Pages, asked: Mapping[str, str], origin: str, path: str
     ) -> Listing:
         """Check the names of the parameters: a misspelt filter must not select everything."""
-        unknown = sorted(set(asked) - _ALLOWED)
+        allowed = _ALWAYS | collection.names
+        unknown = sorted(set(asked) - allowed)
         if unknown:
-            raise ApiProblem(400, "unknown_parameter", f"{unknown}; allowed: {sorted(_ALLOWED)}")
+            raise ApiProblem(400, "unknown_parameter", f"{unknown}; allowed: {sorted(allowed)}")
         return cls(collection, pages, asked, origin, path)
 
     def response(self) -> Response:

@@ -43,6 +43,6 @@ CREATE INDEX IF NOT EXISTS contact_change_contact ON contact_change (external_id
 
 -- The first answer to each idempotency key of each client.
 CREATE TABLE IF NOT EXISTS answer (
-    client TEXT NOT NULL, idempotency_key TEXT NOT NULL, fingerprint TEXT NOT NULL, status INTEGER NOT NULL,
-    body BLOB NOT NULL, PRIMARY KEY (client, idempotency_key)
+    owner TEXT NOT NULL, idempotency_key TEXT NOT NULL, fingerprint TEXT NOT NULL, status INTEGER NOT NULL,
+    body BLOB NOT NULL, PRIMARY KEY (owner, idempotency_key)
 ) WITHOUT ROWID;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 from demo.shop.api.app import create_app
@@ -9,7 +10,7 @@ from demo.shop.api.control import Control
 from demo.shop.api.generate import Size, fill
 from demo.shop.api.store import Store
 from demo.shop.api.verify import Verifier
-from demo.shop.serve import HOST, ServerProcess, ServerThread, TlsSettings
+from demo.shop.serve import HOST, ServerProcess, ServerThread, Tls
 
 
 class ShopServer:
@@ -24,7 +25,7 @@ class ShopServer:
         *,
         control: Control | None = None,
         verify: Verifier | None = None,
-        tls: TlsSettings | None = None,
+        tls: Tls | None = None,
         host: str = HOST,
         port: int = 0,
     ) -> None:
@@ -65,3 +66,10 @@ class ShopProcess(ServerProcess):
         given += ["--start", size.start, "--days", str(size.days)]
         super().__init__("demo.shop.api", [*given, *arguments])
         self.url: str = self.said["url"]
+        self.store = Store(Path(self.said["data"]))
+
+    def close(self) -> None:
+        """End the process; its data goes unless it was asked to keep it."""
+        if hasattr(self, "store"):
+            self.store.close()
+        super().close()

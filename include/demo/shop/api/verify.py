@@ -1,8 +1,8 @@
 """Who may ask: checks of a request's credentials, which ``create_app`` takes as ``verify``.
 
-A verifier gets the request and returns, or raises ``Unauthorized`` or ``Forbidden``. One that asks
-another server is an ``async`` function, or wrapped by ``in_thread``; tokens of the authorization
-server are verified by a callable of that server's side.
+A verifier gets the request and returns, or raises ``Unauthorized`` or ``Forbidden``. It returns the
+client's name (a string), to whom idempotency keys belong; a renewed token must not change it. One
+that asks another server is an ``async`` function, or wrapped by ``in_thread``.
 """
 
 from __future__ import annotations
