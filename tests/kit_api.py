@@ -63,7 +63,9 @@ class LocalServer:
         self._lock = threading.Lock()
         self._server = _Server(("127.0.0.1", 0), _handler_class(self, handler))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
         self._thread.start()
 
     def note(self, asked: Asked) -> None:
@@ -108,7 +110,7 @@ def _handler_class(server: LocalServer, answer: Handler) -> type[BaseHTTPRequest
                 self.close_connection = True
                 return
             raw = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
-            self.send_response(reply.status)
+            self.send_response_only(reply.status)
             headers = {"Content-Type": "application/json", **reply.headers}
             headers.setdefault("Content-Length", str(len(raw)))
             for name, value in headers.items():

@@ -220,4 +220,12 @@ class CollectionChangedError(RetriableError):
 
 
 class OutcomeUnknownError(RetriableError):
-    """A request may have been carried out, and must not be sent twice: look before sending again."""
+    """A request may have been carried out, and must not be sent twice: look before sending again.
+
+    ``attempts`` is how often it was sent, ``status`` what the last answer said, if one came.
+    """
+
+    def __init__(self, message: str, attempts: int = 1, status: int | None = None) -> None:
+        self.attempts = attempts
+        self.status = status
+        super().__init__(message)

@@ -236,6 +236,7 @@ class KeysetPager(_Pager):
         # How many records a page holds that is not the last; a server may send fewer than asked.
         self._full = 0
         self._length = 0
+        self._asked: Mapping[str, str] = {}
 
     def first(self, state: State | None) -> Ask:
         if state is None:
@@ -244,6 +245,7 @@ class KeysetPager(_Pager):
         return self._ask(state["after"])
 
     def _ask(self, after: Mapping[str, str]) -> Ask:
+        self._asked = after
         return Ask({**size_params(self._style), **after})
 
     def fresh(self, came: Came) -> Sequence[Any]:
@@ -260,9 +262,9 @@ class KeysetPager(_Pager):
                     "next page begins; use another style"
                 )
             return None
-        if says_more is None and self._is_last(came):
-            return None
         after = {name: self._value(came, path) for name, path in style.parameters.items()}
+        if says_more is None and self._is_last(came, after):
+            return None
         self._go(
             repr(sorted(after.items())), f"{came.shown} ends at {_cut(str(after))}{self._hint()}"
         )
@@ -272,16 +274,16 @@ class KeysetPager(_Pager):
             state["edge"] = sorted(seen.hex() for seen in self._edge)
         return self._ask(after), state
 
-    def _is_last(self, came: Came) -> bool:
+    def _is_last(self, came: Came, after: Mapping[str, str]) -> bool:
         style, length = self._style, len(came.values)
         if style.end == "short" and style.size is not None and length < style.size:
             return True
-        if not style.inclusive:
-            return False
-        if self.fresh(came):
-            self._full, self._length = max(self._full, self._length), length
-            return False
-        return length < (self._full or style.size or 0)
+        if style.inclusive and after == self._asked:
+            # It begins and ends with the same values: it is the last, unless it is full.
+            return length < (self._full or style.size or 0)
+        self._full = max(self._full, self._length)
+        self._length = length
+        return False
 
     def _hint(self) -> str:
         if not self._style.inclusive:

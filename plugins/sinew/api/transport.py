@@ -113,6 +113,7 @@ class _Trouble:
     arrived: bool = True
     wait: float | None = None
     attempts: int | None = None
+    status: int | None = None
 
 
 class _TroubleError(Exception):
@@ -146,7 +147,9 @@ def _give_up_or_wait(call: Call, policy: Policy, trouble: _Trouble, attempt: int
     if trouble.arrived and not call.repeatable:
         raise OutcomeUnknownError(
             f"{what}; it may have been carried out, and must not be sent twice: look what is there "
-            "before it is sent again, or give the delivery an idempotency key"
+            "before it is sent again, or give the delivery an idempotency key",
+            attempt,
+            trouble.status,
         )
     wait = trouble.wait
     if wait is not None and wait > policy.retry.longest_wait:
@@ -185,7 +188,7 @@ def _attempt(
     status, headers = response.status_code, response.headers
     if not accept(status):
         raise _refused(call, status, headers, body)
-    document = _document(call, status, headers, body)
+    document = _document(call, status, headers, body) if successful(status) else None
     return Answer(status, response.url, headers, body, sent_at, attempt, document)
 
 
@@ -255,7 +258,8 @@ def _refused(call: Call, status: int, headers: Mapping[str, str], body: bytes) -
     said = excerpt(body)
     what = f"answers {status}" + (f" ({said})" if said else "")
     # A request that was counted and let go was not carried out.
-    return _TroubleError(_Trouble(what, UnavailableError, arrived=status != 429, wait=wait))
+    arrived = status != 429
+    return _TroubleError(_Trouble(what, UnavailableError, arrived, wait, status=status))
 
 
 def _document(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Document | None:
@@ -265,15 +269,16 @@ def _document(call: Call, status: int, headers: Mapping[str, str], body: bytes) 
     try:
         return read_document(body, _charset(content_type))
     except UnreadableError as error:
-        if not call.needs_json:
-            return None
-        if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
-            what = f"answers {status} with a page for people ({content_type or 'HTML'}), not JSON"
-            trouble = _Trouble(what, ApiRefusedError, attempts=_HTML_ATTEMPTS)
-        else:
-            cause = str(error) if body else "it is empty"
-            what = f"answers {status}, but not with JSON ({cause})"
-            trouble = _Trouble(what, BrokenAnswerError)
+        cause = str(error) if body else "it is empty"
+    # Also where no JSON is needed: a login page with status 200 means that nothing was done.
+    if "html" in content_type.lower() or body.lstrip()[:1] == b"<":
+        what = f"answers {status} with a page for people ({content_type or 'HTML'}), not JSON"
+        trouble = _Trouble(what, ApiRefusedError, attempts=_HTML_ATTEMPTS, status=status)
+    elif call.needs_json:
+        what = f"answers {status}, but not with JSON ({cause})"
+        trouble = _Trouble(what, BrokenAnswerError, status=status)
+    else:
+        return None
     raise _TroubleError(trouble)
 
 
