@@ -18,7 +18,7 @@ def shop_running() -> Iterator[ShopServer]:
 
 
 @pytest.fixture
-def shop(shop_running: ShopServer) -> ShopServer:
+def shop_api(shop_running: ShopServer) -> ShopServer:
     """A shop of 500 orders without faults or contacts; tests leave the orders as they are."""
     shop_running.control.reset()
     with shop_running.store.writing() as connection:

@@ -149,11 +149,15 @@ def shelf_of(length: int, *writes: Write) -> Shelf:
 class TestOneChange:
     def test_without_a_check_a_deletion_loses_a_record(self) -> None:
         # What the other tests are there to prevent.
-        ids, _ = read_with(shelf_of(9, Write(1, "delete", 0)), STYLES["overlap"] | {"check": "none"})
+        ids, _ = read_with(
+            shelf_of(9, Write(1, "delete", 0)), STYLES["overlap"] | {"check": "none"}
+        )
         assert 3 not in ids
 
     def test_without_a_check_an_addition_brings_a_record_twice(self) -> None:
-        ids, _ = read_with(shelf_of(9, Write(1, "insert", 0)), STYLES["overlap"] | {"check": "none"})
+        ids, _ = read_with(
+            shelf_of(9, Write(1, "insert", 0)), STYLES["overlap"] | {"check": "none"}
+        )
         assert sorted(ids) == sorted([*range(9), 2])
 
     @pytest.mark.parametrize("name", STYLES)
@@ -165,7 +169,9 @@ class TestOneChange:
 
     def test_that_is_what_on_change_misses(self) -> None:
         writes = (Write(1, "delete", 0), Write(1, "insert", 8))
-        ids, _ = read_with(shelf_of(9, *writes), STYLES["page_number, total"] | {"check": "on_change"})
+        ids, _ = read_with(
+            shelf_of(9, *writes), STYLES["page_number, total"] | {"check": "on_change"}
+        )
         assert 3 not in ids
 
     @pytest.mark.parametrize("kind", ["insert", "delete"])
@@ -205,7 +211,9 @@ class TestUnrest:
         self, name: str
     ) -> None:
         writes = [Write(i, "insert", 0) for i in range(1, 3000)]
-        with pytest.raises(CollectionChangedError, match="it is tried again; if it stays, read it by cursor"):
+        with pytest.raises(
+            CollectionChangedError, match="it is tried again; if it stays, read it by cursor"
+        ):
             read_with(shelf_of(30, *writes), STYLES[name] | {"rereads": 3})
 
     def test_a_change_before_the_place_where_a_reading_began_again_is_told(self) -> None:
@@ -221,9 +229,9 @@ class TestUnrest:
     @pytest.mark.parametrize("name", STYLES)
     @pytest.mark.parametrize("kind", ["insert", "delete", "mixed"])
     def test_the_shop_comes_whole_while_orders_come_and_go(self, name: str, kind: str) -> None:
-        with ShopServer() as shop, ApiSession(shop.url) as session:
-            before = {row[0] for row in shop.store.rows("SELECT id FROM orders")}
-            shop.control.set({"churn": {"kind": kind, "every": 3, "times": 4}})
+        with ShopServer() as shop_api, ApiSession(shop_api.url) as session:
+            before = {row[0] for row in shop_api.store.rows("SELECT id FROM orders")}
+            shop_api.control.set({"churn": {"kind": kind, "every": 3, "times": 4}})
             pagination = {**STYLES[name], "size": 100}
             style = "page" if "page" in pagination["style"] else "offset"
             if style == "page":
@@ -232,9 +240,7 @@ class TestUnrest:
                 pagination, path="/orders", params={"style": style, "sort": "-created_at"}
             )
             ids = kept(read_pages(session, orders, {}))
-            churner = shop.control.churner
+            churner = shop_api.control.churner
             assert churner.inserted | churner.deleted or kind == "update"
             assert len(ids) == len(set(ids))
             assert before - churner.deleted <= set(ids)
-
-

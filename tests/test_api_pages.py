@@ -59,21 +59,21 @@ STYLES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[ShopServer]:
+def shop_api() -> Iterator[ShopServer]:
     with ShopServer() as server:
         yield server
 
 
 @pytest.fixture
-def control(shop: ShopServer) -> Iterator[Control]:
-    shop.control.reset()
-    yield shop.control
-    shop.control.reset()
+def control(shop_api: ShopServer) -> Iterator[Control]:
+    shop_api.control.reset()
+    yield shop_api.control
+    shop_api.control.reset()
 
 
 @pytest.fixture
-def session(shop: ShopServer, control: Control) -> Iterator[ApiSession]:
-    with ApiSession(shop.url) as opened:
+def session(shop_api: ShopServer, control: Control) -> Iterator[ApiSession]:
+    with ApiSession(shop_api.url) as opened:
         yield opened
 
 
@@ -82,7 +82,13 @@ def resource(name: str, **more: Any) -> Resource:
     params = {"style": style, **more.pop("params", {})}
     if "size" not in pagination:
         params["limit"] = SIZE
-    declared = {"path": "/orders", "params": params, "records": records, "key": ["$.id"], "retry": QUICK}
+    declared = {
+        "path": "/orders",
+        "params": params,
+        "records": records,
+        "key": ["$.id"],
+        "retry": QUICK,
+    }
     return Resource.model_validate(declared | {"pagination": pagination} | more)
 
 
@@ -95,30 +101,32 @@ def ids(pages: Iterator[Page] | list[Page]) -> list[int]:
     return [one for number in sorted(kept) for one in kept[number]]
 
 
-def all_ids(shop: ShopServer) -> list[int]:
-    return [row[0] for row in shop.store.rows("SELECT id FROM orders ORDER BY id")]
+def all_ids(shop_api: ShopServer) -> list[int]:
+    return [row[0] for row in shop_api.store.rows("SELECT id FROM orders ORDER BY id")]
 
 
 class TestEveryStyle:
     @pytest.mark.parametrize("name", STYLES)
-    def test_each_record_comes_once(self, name: str, shop: ShopServer, session: ApiSession) -> None:
+    def test_each_record_comes_once(
+        self, name: str, shop_api: ShopServer, session: ApiSession
+    ) -> None:
         pages = list(read_pages(session, resource(name), {}))
-        assert sorted(ids(pages)) == all_ids(shop)
+        assert sorted(ids(pages)) == all_ids(shop_api)
         assert [page.number for page in pages] == list(range(1, len(pages) + 1))
         assert [page.is_last for page in pages] == [False] * (len(pages) - 1) + [True]
 
     @pytest.mark.parametrize("name", STYLES)
     def test_each_record_comes_once_through_faults(
-        self, name: str, shop: ShopServer, session: ApiSession, control: Control
+        self, name: str, shop_api: ShopServer, session: ApiSession, control: Control
     ) -> None:
         faults = ("server_error", "drop_before", "drop_after", "half_body", "wrong_json")
         control.set({"faults": dict.fromkeys(faults, 0.08) | {"in_a_row": 2}})
-        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop)
+        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop_api)
         assert control.counters.faults
 
     @pytest.mark.parametrize("name", STYLES)
     def test_a_reading_goes_on_from_any_page(
-        self, name: str, shop: ShopServer, session: ApiSession
+        self, name: str, shop_api: ShopServer, session: ApiSession
     ) -> None:
         whole = list(read_pages(session, resource(name), {}))
         for page in whole[:-1:4]:
@@ -129,48 +137,56 @@ class TestEveryStyle:
             assert ids(rest) == ids(whole[page.number :])
 
     @pytest.mark.parametrize("name", STYLES)
-    def test_a_collection_without_records_is_one_page(
-        self, name: str, session: ApiSession
-    ) -> None:
+    def test_a_collection_without_records_is_one_page(self, name: str, session: ApiSession) -> None:
         nothing = resource(name, params={"updated_from": "2099-01-01T00:00:00Z"})
-        assert [(page.number, page.records, page.is_last) for page in read_pages(session, nothing, {})] == [
-            (1, [], True)
-        ]
+        assert [
+            (page.number, page.records, page.is_last) for page in read_pages(session, nothing, {})
+        ] == [(1, [], True)]
 
-    @pytest.mark.parametrize("name", [name for name in STYLES if "short" not in name and "by size" not in name])
+    @pytest.mark.parametrize(
+        "name", [name for name in STYLES if "short" not in name and "by size" not in name]
+    )
     def test_a_server_that_sends_fewer_than_asked_loses_nothing(
-        self, name: str, shop: ShopServer, session: ApiSession, control: Control
+        self, name: str, shop_api: ShopServer, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"max_size": 70}})
-        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop)
+        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop_api)
 
-    @pytest.mark.parametrize("name", ["link_header", "next_url", "cursor", "offset and total", "keyset"])
+    @pytest.mark.parametrize(
+        "name", ["link_header", "next_url", "cursor", "offset and total", "keyset"]
+    )
     def test_nor_does_one_that_sends_more(
-        self, name: str, shop: ShopServer, session: ApiSession, control: Control
+        self, name: str, shop_api: ShopServer, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"surplus": 7}})
-        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop)
+        assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop_api)
 
     @pytest.mark.parametrize("name", ["link_header", "next_url", "cursor", "page_number and total"])
     def test_empty_pages_in_the_middle_are_passed(
-        self, name: str, shop: ShopServer, session: ApiSession, control: Control
+        self, name: str, shop_api: ShopServer, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"empty": [2, 3, 7]}})
         pages = list(read_pages(session, resource(name), {}))
-        assert sorted(ids(pages)) == all_ids(shop)
+        assert sorted(ids(pages)) == all_ids(shop_api)
         assert [page.number for page in pages if not page.records] == [2, 3, 7]
 
-    def test_post_with_the_page_in_the_body(self, shop: ShopServer, session: ApiSession) -> None:
+    def test_post_with_the_page_in_the_body(
+        self, shop_api: ShopServer, session: ApiSession
+    ) -> None:
         style = {**CURSOR, **BODIES, "send_in": "body"}
-        search = resource("cursor", path="/orders/search", method="POST", params={}, pagination=style)
+        search = resource(
+            "cursor", path="/orders/search", method="POST", params={}, pagination=style
+        )
         search = search.model_copy(update={"params": {}, "body": {"style": "cursor"}})
-        assert ids(read_pages(session, search, {})) == all_ids(shop)
+        assert ids(read_pages(session, search, {})) == all_ids(shop_api)
 
-    def test_records_come_as_the_server_has_them(self, shop: ShopServer, session: ApiSession) -> None:
+    def test_records_come_as_the_server_has_them(
+        self, shop_api: ShopServer, session: ApiSession
+    ) -> None:
         for page in read_pages(session, resource("cursor"), {}):
             for record in page.records:
                 exact = json.loads(record.text, parse_float=str)
-                body = shop.store.value("SELECT body FROM orders WHERE id = ?", (exact["id"],))
+                body = shop_api.store.value("SELECT body FROM orders WHERE id = ?", (exact["id"],))
                 assert exact == json.loads(body, parse_float=str) and exact["fiscal_id"] > 2**53
                 assert exact["tax_rate"] == "8.250" and record.flaws == ()
 
@@ -192,7 +208,9 @@ class TestLies:
         self, name: str, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"lie": "other_host", "lie_from": 2}})
-        with pytest.raises(PaginationError, match=r"another server, http://other.example:80; allowed"):
+        with pytest.raises(
+            PaginationError, match=r"another server, http://other.example:80; allowed"
+        ):
             list(read_pages(session, resource(name), {}))
         assert control.counters.count() == 2
 
@@ -243,7 +261,9 @@ def listing(pagination: dict[str, Any], **more: Any) -> Resource:
     return Resource.model_validate(declared | more)
 
 
-def refused(pagination: dict[str, Any], handler: Callable[[Asked], Reply], **more: Any) -> SinewError:
+def refused(
+    pagination: dict[str, Any], handler: Callable[[Asked], Reply], **more: Any
+) -> SinewError:
     with serving(handler) as (_, session):
         with pytest.raises(SinewError) as raised:
             list(read_pages(session, listing(pagination, **more), {}))
@@ -321,7 +341,9 @@ class TestAnswersThatDoNotFit:
 
 class TestInclusiveKeyset:
     @pytest.mark.parametrize("cap", [100, 4])
-    @pytest.mark.parametrize("days", [[1], [1, 1, 1], [1, 1, 2, 2, 2, 3, 4, 4, 5], [1] * 3 + [2] * 3])
+    @pytest.mark.parametrize(
+        "days", [[1], [1, 1, 1], [1, 1, 2, 2, 2, 3, 4, 4, 5], [1] * 3 + [2] * 3]
+    )
     def test_records_that_share_a_value_come_once(self, days: list[int], cap: int) -> None:
         records = [{"id": i, "day": day} for i, day in enumerate(days)]
 

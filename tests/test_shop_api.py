@@ -33,91 +33,93 @@ class TestPages:
     @pytest.mark.parametrize("style", STYLES)
     @pytest.mark.parametrize("limit", [7, 100, 500, 999])
     def test_a_walk_meets_every_record_exactly_once(
-        self, shop: ShopServer, session: requests.Session, style: str, limit: int
+        self, shop_api: ShopServer, session: requests.Session, style: str, limit: int
     ) -> None:
-        found = ids(pages(session, f"{shop.url}/orders", style, limit))
+        found = ids(pages(session, f"{shop_api.url}/orders", style, limit))
         order = "updated_at, id" if style == "keyset_updated" else "id"
-        assert found == orders_of(shop.store, order=order)
+        assert found == orders_of(shop_api.store, order=order)
 
     @pytest.mark.parametrize("style", STYLES)
     def test_filters_go_with_the_walk(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
         window = {"updated_from": "2026-01-10T00:00:00Z", "updated_to": "2026-02-10T00:00:00Z"}
-        found = ids(pages(session, f"{shop.url}/orders", style, 20, **window))
+        found = ids(pages(session, f"{shop_api.url}/orders", style, 20, **window))
         where = "updated_at >= '2026-01-10' AND updated_at < '2026-02-10'"
-        assert sorted(found) == orders_of(shop.store, where)
+        assert sorted(found) == orders_of(shop_api.store, where)
 
     @pytest.mark.parametrize("style", [s for s in STYLES if not s.startswith("keyset")])
     @pytest.mark.parametrize("sort", ["updated_at", "-updated_at", "-id", "created_at"])
     def test_lists_are_sorted_as_asked_with_the_id_between_equals(
-        self, shop: ShopServer, session: requests.Session, style: str, sort: str
+        self, shop_api: ShopServer, session: requests.Session, style: str, sort: str
     ) -> None:
         way = " DESC" if sort.startswith("-") else ""
         order = f"{sort.removeprefix('-')}{way}, id{way}"
-        found = ids(pages(session, f"{shop.url}/orders", style, 90, sort=sort))
-        assert found == orders_of(shop.store, order=order)
+        found = ids(pages(session, f"{shop_api.url}/orders", style, 90, sort=sort))
+        assert found == orders_of(shop_api.store, order=order)
 
     @pytest.mark.parametrize("path", ["customers", "products"])
     @pytest.mark.parametrize("style", STYLES)
     def test_customers_and_products_are_lists_like_orders(
-        self, shop: ShopServer, session: requests.Session, path: str, style: str
+        self, shop_api: ShopServer, session: requests.Session, path: str, style: str
     ) -> None:
-        found = ids(pages(session, f"{shop.url}/{path}", style, 11))
+        found = ids(pages(session, f"{shop_api.url}/{path}", style, 11))
         assert sorted(found) == [
-            row[0] for row in shop.store.rows(f"SELECT id FROM {path} ORDER BY id")
+            row[0] for row in shop_api.store.rows(f"SELECT id FROM {path} ORDER BY id")
         ]
 
     @pytest.mark.parametrize("style", [s for s in STYLES if s != "keyset_updated"])
     def test_the_lines_of_an_order_are_the_ones_within_it(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        (number,) = shop.store.connection.execute(
+        (number,) = shop_api.store.connection.execute(
             "SELECT id FROM orders WHERE json_array_length(body, '$.lines') = 4"
         ).fetchone()
-        order = session.get(f"{shop.url}/orders/{number}").json()
+        order = session.get(f"{shop_api.url}/orders/{number}").json()
         if style == "keyset":
-            answer = session.get(f"{shop.url}/orders/{number}/lines?style=keyset&after_id=2").json()
+            answer = session.get(
+                f"{shop_api.url}/orders/{number}/lines?style=keyset&after_id=2"
+            ).json()
             assert answer["data"] == order["lines"][2:]
             return
         lines = [
             line
-            for page in pages(session, f"{shop.url}/orders/{number}/lines", style, 3)
+            for page in pages(session, f"{shop_api.url}/orders/{number}/lines", style, 3)
             for line in page
         ]
         assert lines == order["lines"]
 
     def test_too_large_a_page_is_cut_in_silence(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.set({"pages": {"max_size": 30}})
-        answer = session.get(f"{shop.url}/orders?style=offset&limit=1000").json()
+        shop_api.control.set({"pages": {"max_size": 30}})
+        answer = session.get(f"{shop_api.url}/orders?style=offset&limit=1000").json()
         assert len(answer["data"]) == 30 and answer["limit"] == 30
 
     def test_a_search_by_post_takes_the_parameters_in_its_body(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
         asked = {"style": "page", "limit": 5, "page": 2}
-        answer = session.post(f"{shop.url}/orders/search", json=asked).json()
+        answer = session.post(f"{shop_api.url}/orders/search", json=asked).json()
         assert [record["id"] for record in answer["data"]] == [6, 7, 8, 9, 10]
 
 
 class TestFilters:
     def test_windows_that_touch_share_no_record_and_leave_none_out(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
         start, found = datetime(2026, 1, 1, tzinfo=UTC), []
         for day in range(90):
             since, until = (start + timedelta(days=day + n) for n in (0, 1))
             window = {"created_from": since.isoformat(), "created_to": until.isoformat()}
-            found += ids(pages(session, f"{shop.url}/orders", "cursor", 100, **window))
-        assert found == orders_of(shop.store)
+            found += ids(pages(session, f"{shop_api.url}/orders", "cursor", 100, **window))
+        assert found == orders_of(shop_api.store)
 
-    def test_some_records_lie_on_the_very_edge_of_a_window(self, shop: ShopServer) -> None:
-        assert orders_of(shop.store, "created_at LIKE '%T00:00:00.000000Z'")
+    def test_some_records_lie_on_the_very_edge_of_a_window(self, shop_api: ShopServer) -> None:
+        assert orders_of(shop_api.store, "created_at LIKE '%T00:00:00.000000Z'")
 
-    def test_ids_select_records(self, shop: ShopServer, session: requests.Session) -> None:
-        answer = session.get(f"{shop.url}/orders?ids=3,99,7,123456").json()
+    def test_ids_select_records(self, shop_api: ShopServer, session: requests.Session) -> None:
+        answer = session.get(f"{shop_api.url}/orders?ids=3,99,7,123456").json()
         assert [record["id"] for record in answer["data"]] == [3, 7, 99]
 
     @pytest.mark.parametrize(
@@ -147,30 +149,32 @@ class TestFilters:
         ],
     )
     def test_what_cannot_be_meant_is_refused_with_a_problem(
-        self, shop: ShopServer, session: requests.Session, query: str
+        self, shop_api: ShopServer, session: requests.Session, query: str
     ) -> None:
-        response = session.get(f"{shop.url}/orders?{query}")
+        response = session.get(f"{shop_api.url}/orders?{query}")
         assert response.status_code == 400
         assert response.headers["Content-Type"] == "application/problem+json"
         assert response.json()["detail"]
 
     def test_a_cursor_belongs_to_its_filters(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        cursor = session.get(f"{shop.url}/orders?limit=5").json()["meta"]["next_cursor"]
-        response = session.get(f"{shop.url}/orders", params={"cursor": cursor, "status": "paid"})
+        cursor = session.get(f"{shop_api.url}/orders?limit=5").json()["meta"]["next_cursor"]
+        response = session.get(
+            f"{shop_api.url}/orders", params={"cursor": cursor, "status": "paid"}
+        )
         assert (response.status_code, response.json()["code"]) == (400, "bad_cursor")
 
     def test_what_is_not_there_is_not_found(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
         for path in ("orders/0", "orders/x", "orders/99999999/lines", "customers/0"):
-            assert session.get(f"{shop.url}/{path}").status_code == 404
+            assert session.get(f"{shop_api.url}/{path}").status_code == 404
 
 
 class TestData:
-    def all_orders(self, shop: ShopServer) -> list[dict[str, Any]]:
-        texts = shop.store.rows("SELECT body FROM orders ORDER BY id")
+    def all_orders(self, shop_api: ShopServer) -> list[dict[str, Any]]:
+        texts = shop_api.store.rows("SELECT body FROM orders ORDER BY id")
         return [json.loads(text, parse_float=Decimal) for (text,) in texts]
 
     def test_the_same_seed_makes_the_same_data(self) -> None:
@@ -181,17 +185,19 @@ class TestData:
                 dumps.append([store.rows(f"SELECT * FROM {t}") for t in ("orders", "customers")])
         assert dumps[0] == dumps[1] != dumps[2]
 
-    def test_bodies_agree_with_the_columns_that_filters_use(self, shop: ShopServer) -> None:
+    def test_bodies_agree_with_the_columns_that_filters_use(self, shop_api: ShopServer) -> None:
         members = ("id", "created_at", "updated_at", "customer_id", "status")
-        rows = shop.store.rows(f"SELECT {', '.join(members)} FROM orders ORDER BY id")
-        assert rows == [tuple(order[m] for m in members) for order in self.all_orders(shop)]
+        rows = shop_api.store.rows(f"SELECT {', '.join(members)} FROM orders ORDER BY id")
+        assert rows == [tuple(order[m] for m in members) for order in self.all_orders(shop_api)]
 
-    def test_totals_are_decimal_strings_that_the_lines_add_up_to(self, shop: ShopServer) -> None:
-        for order in self.all_orders(shop):
+    def test_totals_are_decimal_strings_that_the_lines_add_up_to(
+        self, shop_api: ShopServer
+    ) -> None:
+        for order in self.all_orders(shop_api):
             assert Decimal(order["total"]) == sum(Decimal(n["amount"]) for n in order["lines"])
 
-    def test_it_is_awkward(self, shop: ShopServer) -> None:
-        orders = self.all_orders(shop)
+    def test_it_is_awkward(self, shop_api: ShopServer) -> None:
+        orders = self.all_orders(shop_api)
         assert all(float(order["fiscal_id"]) != order["fiscal_id"] for order in orders)
         assert all(str(order["tax_rate"]) == "8.250" for order in orders)
         assert {"coupon", "gift_message"} & set().union(*orders)
@@ -276,9 +282,9 @@ class TestLegacyData:
 
 class TestTransport:
     def test_answers_are_compressed_when_that_is_accepted(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        url = f"{shop.url}/orders?limit=50"
+        url = f"{shop_api.url}/orders?limit=50"
         packed, plain = (
             session.get(url, headers={"Accept-Encoding": coding}) for coding in ("gzip", "identity")
         )
@@ -287,10 +293,12 @@ class TestTransport:
         assert packed.content == plain.content
         assert int(packed.headers["Content-Length"]) < len(plain.content) / 3
 
-    def test_one_connection_serves_many_requests(self, shop: ShopServer) -> None:
+    def test_one_connection_serves_many_requests(self, shop_api: ShopServer) -> None:
         ports = set()
         with (
-            ShopServer(shop.store, verify=lambda request: ports.add(request.client.port)) as server,
+            ShopServer(
+                shop_api.store, verify=lambda request: ports.add(request.client.port)
+            ) as server,
             requests.Session() as session,
         ):
             for number in range(1, 20):
@@ -298,8 +306,8 @@ class TestTransport:
         assert len(ports) == 1
 
     def test_it_runs_as_a_process_of_its_own(self) -> None:
-        with ShopProcess(Size(orders=30)) as shop, requests.Session() as session:
-            assert ids(pages(session, f"{shop.url}/orders", "link", 7)) == list(range(1, 31))
-            assert orders_of(shop.store) == list(range(1, 31))
-            path = shop.store.path
+        with ShopProcess(Size(orders=30)) as shop_api, requests.Session() as session:
+            assert ids(pages(session, f"{shop_api.url}/orders", "link", 7)) == list(range(1, 31))
+            assert orders_of(shop_api.store) == list(range(1, 31))
+            path = shop_api.store.path
         assert not path.exists()

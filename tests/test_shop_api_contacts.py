@@ -22,8 +22,8 @@ def contact(number: int = 1, **more: Any) -> dict[str, Any]:
 class Marketing:
     """A client of the contacts, with the key and headers spelt out."""
 
-    def __init__(self, shop: ShopServer, session: requests.Session) -> None:
-        self.url, self.session = f"{shop.url}/contacts", session
+    def __init__(self, shop_api: ShopServer, session: requests.Session) -> None:
+        self.url, self.session = f"{shop_api.url}/contacts", session
 
     def send(
         self, method: str, path: str = "", body: Any = None, key: str | None = None
@@ -39,9 +39,9 @@ class Marketing:
 
 
 @pytest.fixture
-def marketing(shop: ShopServer) -> Iterator[Marketing]:
+def marketing(shop_api: ShopServer) -> Iterator[Marketing]:
     with requests.Session() as session:
-        yield Marketing(shop, session)
+        yield Marketing(shop_api, session)
 
 
 class TestOneContact:
@@ -64,7 +64,7 @@ class TestOneContact:
         assert marketing.send("PUT", "/c-1", contact()).status_code == 201
 
     def test_numbers_and_escapes_come_back_as_they_were_sent(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         sent = (
             '{"external_id":"c-1","email":"a@example.com","score":1.10,"big":9007199254740993,'
@@ -93,12 +93,12 @@ class TestOneContact:
         ],
     )
     def test_a_wrong_one_is_refused_with_a_code(
-        self, shop: ShopServer, marketing: Marketing, record: Any, status: int, code: str
+        self, shop_api: ShopServer, marketing: Marketing, record: Any, status: int, code: str
     ) -> None:
         response = marketing.post(record)
         assert (response.status_code, response.json()["code"]) == (status, code)
-        assert shop.store.value("SELECT count(*) FROM contacts") == 0
-        assert [entry.outcome for entry in entries(shop.store)] == ["refused"]
+        assert shop_api.store.value("SELECT count(*) FROM contacts") == 0
+        assert [entry.outcome for entry in entries(shop_api.store)] == ["refused"]
 
     def test_what_does_not_fit_the_present_state_is_refused(self, marketing: Marketing) -> None:
         marketing.post(contact())
@@ -114,7 +114,7 @@ class TestOneContact:
 
 class TestBulk:
     def test_each_record_is_taken_or_refused_for_itself(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         marketing.post(contact(4))
         records = [
@@ -136,22 +136,22 @@ class TestBulk:
             None,
             "bad_json",
         ]
-        assert shop.store.rows("SELECT external_id FROM contacts") == [("c-1",)]
-        assert "operation" not in json.loads(shop.store.value("SELECT body FROM contacts"))
+        assert shop_api.store.rows("SELECT external_id FROM contacts") == [("c-1",)]
+        assert "operation" not in json.loads(shop_api.store.value("SELECT body FROM contacts"))
 
     def test_all_taken_is_a_plain_200(self, marketing: Marketing) -> None:
         assert marketing.bulk([contact(n) for n in range(100)]).status_code == 200
 
     def test_more_than_the_most_is_refused_whole(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         assert marketing.bulk([contact(n) for n in range(101)]).status_code == 413
-        assert shop.store.value("SELECT count(*) FROM contacts") == 0
+        assert shop_api.store.value("SELECT count(*) FROM contacts") == 0
 
     def test_status_and_order_of_the_results_can_be_other_ones(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
-        shop.control.set({"writing": Writing(bulk_status=200, bulk_shuffled=True)})
+        shop_api.control.set({"writing": Writing(bulk_status=200, bulk_shuffled=True)})
         response = marketing.bulk([contact(n) for n in range(20)] + [contact(20, email="wrong")])
         assert response.status_code == 200
         results = response.json()["results"]
@@ -161,20 +161,22 @@ class TestBulk:
 
 class TestIdempotencyKeys:
     def test_the_same_request_again_gets_the_first_answer_and_does_nothing(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         first, again = (marketing.post(contact(), key="k-1") for _ in range(2))
         assert (first.status_code, first.content) == (again.status_code, again.content)
         assert "Idempotency-Replayed" not in first.headers
         assert again.headers["Idempotency-Replayed"] == "true"
-        assert [entry.outcome for entry in entries(shop.store)] == ["applied", "replayed"]
-        assert times_applied(shop.store) == {"c-1": 1}
+        assert [entry.outcome for entry in entries(shop_api.store)] == ["applied", "replayed"]
+        assert times_applied(shop_api.store) == {"c-1": 1}
 
-    def test_a_bulk_request_is_replayed_whole(self, shop: ShopServer, marketing: Marketing) -> None:
+    def test_a_bulk_request_is_replayed_whole(
+        self, shop_api: ShopServer, marketing: Marketing
+    ) -> None:
         records = [contact(1), contact(2, email="wrong")]
         first, again = (marketing.bulk(records, key="k-1") for _ in range(2))
         assert first.content == again.content and again.status_code == 207
-        assert times_applied(shop.store) == {"c-1": 1}
+        assert times_applied(shop_api.store) == {"c-1": 1}
 
     def test_a_refusal_is_kept_as_well(self, marketing: Marketing) -> None:
         first, again = (marketing.post(contact(email="wrong"), key="k-1") for _ in range(2))
@@ -182,7 +184,7 @@ class TestIdempotencyKeys:
         assert again.headers["Idempotency-Replayed"] == "true"
 
     def test_a_key_that_comes_with_another_request_is_refused(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         marketing.post(contact(1), key="k-1")
         other = [
@@ -192,28 +194,28 @@ class TestIdempotencyKeys:
         assert [r.json()["code"] for r in other] == ["idempotency_key_reused"] * 2
         assert [r.status_code for r in other] == [422] * 2
         assert marketing.post(contact(1), key="k-1").status_code == 201
-        assert times_applied(shop.store) == {"c-1": 1}
+        assert times_applied(shop_api.store) == {"c-1": 1}
 
-    def test_a_key_can_be_demanded(self, shop: ShopServer, marketing: Marketing) -> None:
-        shop.control.set({"writing": {"key_required": True}})
+    def test_a_key_can_be_demanded(self, shop_api: ShopServer, marketing: Marketing) -> None:
+        shop_api.control.set({"writing": {"key_required": True}})
         assert marketing.post(contact()).json()["code"] == "idempotency_key_missing"
         assert marketing.post(contact(), key="k-1").status_code == 201
 
     def test_without_a_key_a_request_is_done_again(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         for _ in range(2):
             marketing.send("PUT", "/c-1", contact())
-        assert times_applied(shop.store) == {"c-1": 2}
+        assert times_applied(shop_api.store) == {"c-1": 2}
 
 
 class TestTheLog:
     def test_it_holds_what_arrived_and_what_became_of_it(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
         marketing.session.post(marketing.url, data=b'{"external_id":"c-1"}')
         marketing.send("DELETE", "/c-1", key="k-2")
-        refused, deleted = entries(shop.store)
+        refused, deleted = entries(shop_api.store)
         digest = hashlib.sha256(b'{"external_id":"c-1"}').hexdigest()
         assert (refused.method, refused.path, refused.key) == ("POST", "/contacts", None)
         assert (refused.digest, refused.status, refused.delivered) == (digest, 422, True)
@@ -221,47 +223,51 @@ class TestTheLog:
 
     @pytest.mark.parametrize("kind", ["server_error", "drop_before", "html_error", "unavailable"])
     def test_a_failure_before_the_work_is_logged_as_such(
-        self, shop: ShopServer, marketing: Marketing, kind: str
+        self, shop_api: ShopServer, marketing: Marketing, kind: str
     ) -> None:
-        shop.control.fail_next(kind)
+        shop_api.control.fail_next(kind)
         failed_or_dropped(marketing, "k-1")
         assert marketing.post(contact(), key="k-1").status_code == 201
-        before, then = entries(shop.store)
+        before, then = entries(shop_api.store)
         assert (before.outcome, before.delivered, before.key) == ("failed_before", False, "k-1")
         assert then.outcome == "applied"
-        assert times_applied(shop.store) == {"c-1": 1}
+        assert times_applied(shop_api.store) == {"c-1": 1}
 
     @pytest.mark.parametrize("kind", ["error_after", "drop_after", "half_body", "wrong_json"])
     def test_a_failure_after_the_work_is_logged_as_such_and_a_repeat_is_replayed(
-        self, shop: ShopServer, marketing: Marketing, kind: str
+        self, shop_api: ShopServer, marketing: Marketing, kind: str
     ) -> None:
-        shop.control.fail_next(kind)
+        shop_api.control.fail_next(kind)
         failed_or_dropped(marketing, "k-1")
         again = marketing.post(contact(), key="k-1")
         assert again.status_code == 201 and again.json()["external_id"] == "c-1"
-        after, then = entries(shop.store)
+        after, then = entries(shop_api.store)
         assert (after.outcome, after.delivered) == ("failed_after", False)
         assert (then.outcome, then.delivered) == ("replayed", True)
-        assert times_applied(shop.store) == {"c-1": 1}
+        assert times_applied(shop_api.store) == {"c-1": 1}
 
     @pytest.mark.parametrize("kind", ["half_body", "wrong_json"])
     def test_an_answer_without_a_body_is_spoilt_by_dropping_it(
-        self, shop: ShopServer, marketing: Marketing, kind: str
+        self, shop_api: ShopServer, marketing: Marketing, kind: str
     ) -> None:
         marketing.post(contact())
-        shop.control.fail_next(kind)
+        shop_api.control.fail_next(kind)
         with pytest.raises(requests.ConnectionError):
             marketing.send("DELETE", "/c-1", key="k-1")
         assert marketing.send("DELETE", "/c-1", key="k-1").status_code == 204
-        assert [e.outcome for e in entries(shop.store)] == ["applied", "failed_after", "replayed"]
+        assert [e.outcome for e in entries(shop_api.store)] == [
+            "applied",
+            "failed_after",
+            "replayed",
+        ]
 
     def test_requests_turned_away_by_the_limit_are_logged_as_refused(
-        self, shop: ShopServer, marketing: Marketing
+        self, shop_api: ShopServer, marketing: Marketing
     ) -> None:
-        shop.control.set({"limit": {"per_second": 0.001, "burst": 1}})
+        shop_api.control.set({"limit": {"per_second": 0.001, "burst": 1}})
         assert marketing.post(contact(1)).status_code == 201
         assert marketing.post(contact(2)).status_code == 429
-        assert [(e.outcome, e.status) for e in entries(shop.store)] == [
+        assert [(e.outcome, e.status) for e in entries(shop_api.store)] == [
             ("applied", 201),
             ("refused", 429),
         ]
@@ -281,7 +287,7 @@ def failed_or_dropped(marketing: Marketing, key: str) -> None:
 class TestReadingBack:
     @pytest.mark.parametrize("style", STYLES)
     def test_contacts_are_a_list_like_the_shop_s(
-        self, shop: ShopServer, marketing: Marketing, style: str
+        self, shop_api: ShopServer, marketing: Marketing, style: str
     ) -> None:
         marketing.bulk([contact(n) for n in range(30)])
         found = [c for page in pages(marketing.session, marketing.url, style, 7) for c in page]

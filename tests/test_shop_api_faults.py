@@ -71,46 +71,47 @@ class TestFaults:
     )
     @pytest.mark.parametrize("coding", ["gzip", "identity"])
     def test_each_shows_once_and_then_all_is_well(
-        self, shop: ShopServer, session: requests.Session, kind: str, shows: str, coding: str
+        self, shop_api: ShopServer, session: requests.Session, kind: str, shows: str, coding: str
     ) -> None:
         session.headers["Accept-Encoding"] = coding
-        shop.control.fail_next(kind)
-        url = f"{shop.url}/orders?limit=20"
+        shop_api.control.fail_next(kind)
+        url = f"{shop_api.url}/orders?limit=20"
         assert [seen(session, url) for _ in range(3)] == [shows, "200", "200"]
-        assert shop.control.counters.faults == {kind: 1}
+        assert shop_api.control.counters.faults == {kind: 1}
 
     def test_an_unavailable_server_says_when_to_come_back(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.fail_next("unavailable")
-        assert session.get(f"{shop.url}/orders").headers["Retry-After"] == "1"
+        shop_api.control.fail_next("unavailable")
+        assert session.get(f"{shop_api.url}/orders").headers["Retry-After"] == "1"
 
     def test_a_slow_answer_outlasts_a_client_s_patience(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.set({"faults": Faults(slow_seconds=0.5)})
-        shop.control.fail_next("slow")
+        shop_api.control.set({"faults": Faults(slow_seconds=0.5)})
+        shop_api.control.fail_next("slow")
         with pytest.raises(requests.ReadTimeout):
-            session.get(f"{shop.url}/orders", timeout=0.1)
+            session.get(f"{shop_api.url}/orders", timeout=0.1)
 
     def test_faults_strike_only_where_they_were_aimed(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.fail_next("server_error", 2, path="/customers", skip=1)
+        shop_api.control.fail_next("server_error", 2, path="/customers", skip=1)
         for path, statuses in (("orders", "200"), ("customers", "200 500 500 200")):
             answers = [
-                session.get(f"{shop.url}/{path}").status_code for _ in range(len(statuses.split()))
+                session.get(f"{shop_api.url}/{path}").status_code
+                for _ in range(len(statuses.split()))
             ]
             assert answers == [int(status) for status in statuses.split()]
 
     def test_the_same_seed_strikes_the_same_requests_in_whatever_order_they_come(
-        self, shop: ShopServer
+        self, shop_api: ShopServer
     ) -> None:
-        urls = [f"{shop.url}/orders/{number}" for number in range(1, 201)]
+        urls = [f"{shop_api.url}/orders/{number}" for number in range(1, 201)]
 
         def struck(order: list[str]) -> set[str]:
-            shop.control.reset()
-            shop.control.set({"faults": Faults(server_error=0.1, drop_before=0.1)})
+            shop_api.control.reset()
+            shop_api.control.set({"faults": Faults(server_error=0.1, drop_before=0.1)})
             with ThreadPoolExecutor(4) as pool, requests.Session() as session:
                 met = pool.map(lambda url: (url, seen(session, url)), order)
                 return {url for url, what in met if what != "200"}
@@ -136,16 +137,16 @@ class TestFaults:
 
 class TestLimits:
     def exhausted(
-        self, shop: ShopServer, session: requests.Session, **more: Any
+        self, shop_api: ShopServer, session: requests.Session, **more: Any
     ) -> tuple[list[int], requests.Response]:
-        shop.control.set({"limit": {"per_second": 0.01, "burst": 3, **more}})
-        responses = [session.get(f"{shop.url}/orders/1") for _ in range(4)]
+        shop_api.control.set({"limit": {"per_second": 0.01, "burst": 3, **more}})
+        responses = [session.get(f"{shop_api.url}/orders/1") for _ in range(4)]
         return [response.status_code for response in responses], responses[-1]
 
     def test_requests_beyond_the_burst_are_told_to_wait(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        statuses, last = self.exhausted(shop, session)
+        statuses, last = self.exhausted(shop_api, session)
         assert statuses == [200, 200, 200, 429]
         assert 90 <= int(last.headers["Retry-After"]) <= 100
         assert last.headers["X-RateLimit-Limit"] == "3"
@@ -154,27 +155,27 @@ class TestLimits:
         assert last.headers["RateLimit"].startswith('"default";r=0;t=')
 
     def test_the_wait_can_be_a_date_and_the_status_503(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        statuses, last = self.exhausted(shop, session, status=503, retry_after="date")
+        statuses, last = self.exhausted(shop_api, session, status=503, retry_after="date")
         assert statuses[-1] == 503
         until = parsedate_to_datetime(last.headers["Retry-After"])
         wait = until - parsedate_to_datetime(last.headers["Date"])
         assert 80 <= wait.total_seconds() <= 110
 
     def test_the_headers_can_be_the_older_ones_or_none(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        _, last = self.exhausted(shop, session, headers=["ietf-07"], retry_after="none")
+        _, last = self.exhausted(shop_api, session, headers=["ietf-07"], retry_after="none")
         assert last.headers["RateLimit-Remaining"] == "0"
         assert not {"X-RateLimit-Limit", "RateLimit", "Retry-After"} & set(last.headers)
 
     def test_each_client_has_a_bucket_of_its_own(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        self.exhausted(shop, session)
+        self.exhausted(shop_api, session)
         other = {"Authorization": "Bearer another"}
-        assert session.get(f"{shop.url}/orders/1", headers=other).status_code == 200
+        assert session.get(f"{shop_api.url}/orders/1", headers=other).status_code == 200
 
     def test_a_bucket_fills_at_the_rate_and_no_further_than_its_size(self) -> None:
         at = [0.0]
@@ -189,24 +190,24 @@ class TestLimits:
 
 class TestCounters:
     def test_requests_are_counted_by_path_and_status(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.fail_next("drop_before", path="/orders/2")
+        shop_api.control.fail_next("drop_before", path="/orders/2")
         for number in (1, 2, 3, 99999):
-            seen(session, f"{shop.url}/orders/{number}")
-        seen(session, f"{shop.url}/orders/1/lines")
-        counters = shop.control.counters
+            seen(session, f"{shop_api.url}/orders/{number}")
+        seen(session, f"{shop_api.url}/orders/1/lines")
+        counters = shop_api.control.counters
         counted = {s: counters.count("/orders/{id}", status=s) for s in (200, 404, 0)}
         assert counted == {200: 2, 404: 1, 0: 1}
         assert counters.count("/orders/{id}/lines") == 1
         assert sum(counters.admitted.values()) == counters.count(method="GET") == 5
         assert counters.in_flight == 0
 
-    def test_the_most_at_once_are_counted(self, shop: ShopServer) -> None:
+    def test_the_most_at_once_are_counted(self, shop_api: ShopServer) -> None:
         # Nobody passes before all six are inside.
         together = threading.Barrier(6, timeout=30)
         verify = in_thread(lambda request: together.wait())
-        with ShopServer(shop.store, verify=verify) as server, ThreadPoolExecutor(6) as pool:
+        with ShopServer(shop_api.store, verify=verify) as server, ThreadPoolExecutor(6) as pool:
             list(pool.map(lambda n: requests.get(f"{server.url}/orders/{n}"), range(1, 7)))
             assert (server.control.counters.peak, server.control.counters.in_flight) == (6, 0)
 
@@ -214,11 +215,11 @@ class TestCounters:
 class TestCredentials:
     @pytest.mark.parametrize("place", ["header", "query", "cookie"])
     def test_a_static_key_lets_in_who_has_it(
-        self, shop: ShopServer, session: requests.Session, place: Any
+        self, shop_api: ShopServer, session: requests.Session, place: Any
     ) -> None:
         where = {"header": "headers", "query": "params", "cookie": "cookies"}[place]
         verify = api_key("right", place=place, name="api_key")
-        with ShopServer(shop.store, verify=verify) as server:
+        with ShopServer(shop_api.store, verify=verify) as server:
 
             def status(**sent: Any) -> tuple[int, str | None]:
                 response = session.get(f"{server.url}/orders", **sent)
@@ -233,7 +234,7 @@ class TestCredentials:
 
     @pytest.mark.parametrize("wrap", [lambda verify: verify, in_thread])
     def test_a_verifier_of_the_caller_decides_with_401_or_403(
-        self, shop: ShopServer, session: requests.Session, wrap: Any
+        self, shop_api: ShopServer, session: requests.Session, wrap: Any
     ) -> None:
         def verify(request: Request) -> str:
             token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -243,7 +244,7 @@ class TestCredentials:
                 raise Forbidden("writing needs another token", scope="contacts:write")
             return token
 
-        with ShopServer(shop.store, verify=wrap(verify)) as server:
+        with ShopServer(shop_api.store, verify=wrap(verify)) as server:
 
             def ask(method: str, token: str) -> requests.Response:
                 headers = {"Authorization": f"Bearer {token}"}
@@ -257,27 +258,27 @@ class TestCredentials:
             assert 'scope="contacts:write"' in narrow.headers["WWW-Authenticate"]
 
     def test_tokens_can_be_made_to_expire_and_new_ones_are_good(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
         def status(token: str) -> int:
             headers = {"Authorization": f"Bearer {token}"}
-            return session.get(f"{shop.url}/orders", headers=headers).status_code
+            return session.get(f"{shop_api.url}/orders", headers=headers).status_code
 
         assert status("old") == 200
-        assert shop.control.expire_tokens() == 1
+        assert shop_api.control.expire_tokens() == 1
         assert [status("old"), status("new"), status("old")] == [401, 200, 401]
-        assert shop.control.counters.unauthorized == {"invalid_token": 2}
+        assert shop_api.control.counters.unauthorized == {"invalid_token": 2}
 
     @pytest.mark.parametrize("form", ["files", "context"])
     def test_client_certificates_reach_the_verifier(
-        self, shop: ShopServer, session: requests.Session, tmp_path: Path, form: str
+        self, shop_api: ShopServer, session: requests.Session, tmp_path: Path, form: str
     ) -> None:
         # The environment may name other authorities, which requests would prefer.
         session.trust_env = False
         session.verify = str(tmp_path / "ca.pem")
         shown: list[bytes | None] = []
         with ShopServer(
-            shop.store,
+            shop_api.store,
             tls=tls_of(tmp_path, form),
             verify=lambda request: shown.append(peer_certificate(request.scope)),
         ) as server:
@@ -290,12 +291,12 @@ class TestCredentials:
         assert shown[0] is None and shown[1]
 
     def test_a_certificate_that_is_none_is_the_caller_s_exception(
-        self, shop: ShopServer, tmp_path: Path
+        self, shop_api: ShopServer, tmp_path: Path
     ) -> None:
         (tmp_path / "server.pem").write_text("nothing")
         tls = TlsSettings(tmp_path / "server.pem", tmp_path / "server.pem")
         with pytest.raises(ssl.SSLError):
-            ShopServer(shop.store, tls=tls).start()
+            ShopServer(shop_api.store, tls=tls).start()
 
 
 def tls_of(folder: Path, form: str) -> TlsSettings | ssl.SSLContext:
@@ -314,31 +315,33 @@ def tls_of(folder: Path, form: str) -> TlsSettings | ssl.SSLContext:
 
 
 class TestControlByHttp:
-    def test_it_sets_shows_and_resets(self, shop: ShopServer, session: requests.Session) -> None:
-        url = f"{shop.url}/control"
+    def test_it_sets_shows_and_resets(
+        self, shop_api: ShopServer, session: requests.Session
+    ) -> None:
+        url = f"{shop_api.url}/control"
         sent = {"faults": {"server_error": 1.0}, "limit": {"per_second": 1000, "headers": ["x"]}}
         assert session.put(url, json=sent).status_code == 200
-        assert shop.control.faults.server_error == 1.0
-        assert session.get(f"{shop.url}/orders").status_code == 500
+        assert shop_api.control.faults.server_error == 1.0
+        assert session.get(f"{shop_api.url}/orders").status_code == 500
         state = session.get(url).json()
         assert state["settings"]["limit"]["headers"] == ["x"]
         assert state["counters"]["requests"] == [
             {"method": "GET", "path": "/orders", "status": 500, "count": 1}
         ]
         session.post(f"{url}/reset")
-        assert session.get(f"{shop.url}/orders").status_code == 200
+        assert session.get(f"{shop_api.url}/orders").status_code == 200
 
     def test_it_orders_faults_and_expires_tokens(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        url = f"{shop.url}/control"
+        url = f"{shop_api.url}/control"
         session.post(f"{url}/fail-next", json={"kind": "bad_gateway", "path": "/products"})
-        assert session.get(f"{shop.url}/products").status_code == 502
+        assert session.get(f"{shop_api.url}/products").status_code == 502
         session.headers["Authorization"] = "Bearer one"
-        session.get(f"{shop.url}/products")
+        session.get(f"{shop_api.url}/products")
         # The request above it came without a token and failed after it was let in.
         assert session.post(f"{url}/expire-tokens").json() == {"expired": 2}
-        assert session.get(f"{shop.url}/products").status_code == 401
+        assert session.get(f"{shop_api.url}/products").status_code == 401
 
     @pytest.mark.parametrize(
         ("path", "body"),
@@ -351,10 +354,10 @@ class TestControlByHttp:
         ],
     )
     def test_what_it_does_not_know_is_refused(
-        self, shop: ShopServer, session: requests.Session, path: str, body: Any
+        self, shop_api: ShopServer, session: requests.Session, path: str, body: Any
     ) -> None:
         method = "POST" if path else "PUT"
-        before = json.dumps(shop.control.settings())
-        response = session.request(method, f"{shop.url}/control{path}", json=body)
+        before = json.dumps(shop_api.control.settings())
+        response = session.request(method, f"{shop_api.url}/control{path}", json=body)
         assert response.status_code == 422
-        assert json.dumps(shop.control.settings()) == before
+        assert json.dumps(shop_api.control.settings()) == before

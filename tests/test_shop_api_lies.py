@@ -21,72 +21,72 @@ def session() -> Iterator[requests.Session]:
 
 class TestLyingPages:
     def steps(
-        self, shop: ShopServer, session: requests.Session, style: str, count: int = 12
+        self, shop_api: ShopServer, session: requests.Session, style: str, count: int = 12
     ) -> list[list[int]]:
         """The ids of at most so many pages of 100 orders (five without a lie)."""
-        walk = pages(session, f"{shop.url}/orders", style, 100)
+        walk = pages(session, f"{shop_api.url}/orders", style, 100)
         return [[o["id"] for o in page] for page, _ in zip(walk, range(count), strict=False)]
 
     @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
     def test_next_can_point_to_the_same_page(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        shop.control.set({"pages": Pages(lie="same", lie_from=3)})
-        found = self.steps(shop, session, style)
+        shop_api.control.set({"pages": Pages(lie="same", lie_from=3)})
+        found = self.steps(shop_api, session, style)
         assert found[2] == found[3] == found[11] == list(range(201, 301))
 
     @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
     def test_next_can_lead_around_in_a_loop(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        shop.control.set({"pages": Pages(lie="loop", lie_from=3)})
-        found = self.steps(shop, session, style)
+        shop_api.control.set({"pages": Pages(lie="loop", lie_from=3)})
+        found = self.steps(shop_api, session, style)
         assert found[:3] == found[3:6] == found[6:9]
 
     @pytest.mark.parametrize("style", ["link", "link_relative", "next_url"])
     def test_next_can_lead_to_another_host(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        shop.control.set({"pages": Pages(lie="other_host", lie_from=2)})
-        first = session.get(f"{shop.url}/orders", params={"style": style})
+        shop_api.control.set({"pages": Pages(lie="other_host", lie_from=2)})
+        first = session.get(f"{shop_api.url}/orders", params={"style": style})
         address = first.links["next"]["url"] if first.links else first.json()["next"]
-        second = session.get(requests.compat.urljoin(shop.url, address))
+        second = session.get(requests.compat.urljoin(shop_api.url, address))
         address = second.links["next"]["url"] if second.links else second.json()["next"]
         assert address.startswith("http://other.example/orders?")
 
     @pytest.mark.parametrize("style", ["link", "next_url", "cursor"])
     def test_a_chain_can_go_on_for_ever_empty_or_from_the_start(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        shop.control.set({"pages": Pages(lie="endless")})
-        assert [len(page) for page in self.steps(shop, session, style)] == [100] * 5 + [0] * 7
-        shop.control.set({"pages": Pages(lie="restart")})
-        found = self.steps(shop, session, style)
+        shop_api.control.set({"pages": Pages(lie="endless")})
+        assert [len(page) for page in self.steps(shop_api, session, style)] == [100] * 5 + [0] * 7
+        shop_api.control.set({"pages": Pages(lie="restart")})
+        found = self.steps(shop_api, session, style)
         assert found[5:10] == found[:5]
 
     def test_page_numbers_can_stick_to_the_last_page(
-        self, shop: ShopServer, session: requests.Session
+        self, shop_api: ShopServer, session: requests.Session
     ) -> None:
-        shop.control.set({"pages": Pages(lie="endless")})
-        found = self.steps(shop, session, "page_no_total")
+        shop_api.control.set({"pages": Pages(lie="endless")})
+        found = self.steps(shop_api, session, "page_no_total")
         assert found[4] == found[5] == found[11] == list(range(401, 501))
 
     @pytest.mark.parametrize("style", ["link", "next_url", "cursor", "page"])
     def test_pages_in_the_middle_can_be_empty_and_nothing_is_lost(
-        self, shop: ShopServer, session: requests.Session, style: str
+        self, shop_api: ShopServer, session: requests.Session, style: str
     ) -> None:
-        shop.control.set({"pages": Pages(empty={1, 3, 4, 8})})
-        found = self.steps(shop, session, style)
+        shop_api.control.set({"pages": Pages(empty={1, 3, 4, 8})})
+        found = self.steps(shop_api, session, style)
         assert [len(page) for page in found] == [0, 100, 0, 0, 100, 100, 100, 0, 100]
         assert sum(found, []) == list(range(1, 501))
 
     @pytest.mark.parametrize("style", ["link", "cursor", "offset", "keyset", "keyset_updated"])
     @pytest.mark.parametrize("surplus", [-30, 30])
     def test_pages_can_hold_more_or_fewer_than_asked(
-        self, shop: ShopServer, session: requests.Session, style: str, surplus: int
+        self, shop_api: ShopServer, session: requests.Session, style: str, surplus: int
     ) -> None:
-        shop.control.set({"pages": Pages(surplus=surplus)})
-        found = self.steps(shop, session, style)
+        shop_api.control.set({"pages": Pages(surplus=surplus)})
+        found = self.steps(shop_api, session, style)
         assert len(found[0]) == 100 + surplus
         assert sorted(sum(found, [])) == list(range(1, 501))
 

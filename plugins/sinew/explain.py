@@ -12,21 +12,21 @@ from sinew.spec import (
     ExprColumn,
     FromColumn,
     KeyColumn,
-    Migration,
     Phase,
     PythonColumn,
     RefColumn,
     Step,
     ValueColumn,
 )
+from sinew.spec.pipeline import Pipeline
 
 
-def explain(migration: Migration) -> str:
+def explain(migration: Pipeline) -> str:
     """The whole plan: strategy, phases, order, every column and check; always the same text."""
     return "\n".join(_lines(migration)) + "\n"
 
 
-def _lines(migration: Migration) -> Iterator[str]:
+def _lines(migration: Pipeline) -> Iterator[str]:
     yield f"# Migration {migration.name}"
     if migration.description:
         yield from ("", migration.description)
@@ -45,7 +45,7 @@ def _lines(migration: Migration) -> Iterator[str]:
             yield _business_check(check)
 
 
-def _summary(migration: Migration) -> Iterator[str]:
+def _summary(migration: Pipeline) -> Iterator[str]:
     source, target = migration.source, migration.target
     yield f"- From connection `{source.conn}`, schema `{source.schema_name}`"
     yield f"- To connection `{target.conn}`, schema `{target.schema_name}`"
@@ -73,7 +73,7 @@ def _limit(limit: int | float) -> str:
     return f"{limit:.4g} of its rows" if isinstance(limit, float) else f"{limit:,}"
 
 
-def _phases(migration: Migration) -> Iterator[str]:
+def _phases(migration: Pipeline) -> Iterator[str]:
     root = migration.cohort.root if migration.cohort else None
     for number, phase in enumerate(migration.phases, start=1):
         yield f"{number}. **{phase.name}**: {_cohort(phase, root)}{_approval(phase)}"
@@ -93,7 +93,7 @@ def _approval(phase: Phase) -> str:
     return "; a person approves before it starts" if phase.approval else ""
 
 
-def levels(migration: Migration) -> list[list[str]]:
+def levels(migration: Pipeline) -> list[list[str]]:
     """Entities by their longest chain of parents; those of one level do not wait for each other."""
     depth: dict[str, int] = {}
     for name in migration.entity_order:
@@ -104,13 +104,13 @@ def levels(migration: Migration) -> list[list[str]]:
     return found
 
 
-def phase_entities(migration: Migration, phase: str) -> tuple[str, ...]:
+def phase_entities(migration: Pipeline, phase: str) -> tuple[str, ...]:
     """Entities with batches in a phase: what does not reach the cohort's root goes in the first."""
     first = phase == migration.phases[0].name
     return tuple(n for n in migration.entity_order if first or migration.cohort_path(n) is not None)
 
 
-def _order(migration: Migration) -> Iterator[str]:
+def _order(migration: Pipeline) -> Iterator[str]:
     for number, names in enumerate(levels(migration), start=1):
         yield f"{number}. {_listed(names)}"
     for entity, column in sorted(migration.deferred_refs):
@@ -120,7 +120,7 @@ def _order(migration: Migration) -> Iterator[str]:
 # --- one entity
 
 
-def _entity(migration: Migration, entity: Entity) -> Iterator[str]:
+def _entity(migration: Pipeline, entity: Entity) -> Iterator[str]:
     source = entity.source
     relation = (
         f"`{migration.schema_of(entity.name)}.{source.table}`"

@@ -14,6 +14,7 @@ from sinew.hooks.connections import endpoint, endpoint_from_env
 from sinew.hooks.mappings import read_migration
 from sinew.spec import Migration, read_mapping
 from sinew.spec.includes import include_root
+from sinew.spec.pipeline import Pipeline
 
 
 def migration_of(options: Namespace) -> Migration:
@@ -48,7 +49,7 @@ def endpoint_of(conn_id: str) -> Endpoint:
         return endpoint_from_env(conn_id)
 
 
-def phases_of(migration: Migration, given: Sequence[str] | None) -> list[str]:
+def phases_of(migration: Pipeline, given: Sequence[str] | None) -> list[str]:
     """The phases that were named, in the mapping's order; all of them when none was."""
     names = [phase.name for phase in migration.phases]
     unknown = [name for name in given or () if name not in names]
@@ -60,7 +61,7 @@ def phases_of(migration: Migration, given: Sequence[str] | None) -> list[str]:
     return [name for name in names if given is None or name in given]
 
 
-def entity_of(migration: Migration, given: str) -> str:
+def entity_of(migration: Pipeline, given: str) -> str:
     """An entity that was named."""
     if given not in migration.entities:
         raise ConfigurationError(

@@ -11,7 +11,7 @@ from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.expressions import qualify
 from sinew.compile.facts import PgType
 from sinew.spec.columns import RefColumn
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 
 Key = tuple[str, ...]
 ALWAYS = sql.SQL("true")
@@ -22,7 +22,8 @@ NEVER = sql.SQL("false")
 class Range:
     """A batch's part of the key space: lower inclusive, upper exclusive, None for no bound.
 
-    ``kind`` is range, whole (a keyless relation) or null_keys (rows that no range can hold).
+    ``kind`` is range, whole (all keys), null_keys (rows that no range can hold) or window: whatever the
+    key, rows whose moment lies between the bounds, each a timestamptz as text.
     """
 
     kind: str = "range"
@@ -39,7 +40,7 @@ def within(
     columns: Sequence[sql.Composable], types: Sequence[PgType], range_: Range
 ) -> sql.Composable:
     """Predicate: the key lies in the range. Row comparison, so that a composite key's index serves."""
-    if range_.kind == "whole":
+    if range_.kind in ("whole", "window"):
         return ALWAYS
     if range_.kind == "null_keys":
         return NEVER
@@ -66,7 +67,7 @@ def _compared(
     )
 
 
-def source_relation(migration: Migration, entity: str, alias: str) -> sql.Composable:
+def source_relation(migration: Pipeline, entity: str, alias: str) -> sql.Composable:
     """FROM item for an entity's source: a table, a view, or the SELECT of an SQL file."""
     relation = migration.entities[entity].source
     if relation.table is None:
@@ -91,11 +92,49 @@ def source_predicate(
     parts = [membership(plan, phase, alias)]
     if range_.kind == "null_keys":
         parts.append(sql.SQL("NOT {}").format(key_given(plan, alias)))
-    elif not plan.keyless:
+    elif range_.kind == "window":
+        parts.append(_in_window(plan, range_, alias))
+    elif range_.kind == "range" and not plan.keyless:
         parts.append(within(source_key_values(plan, alias), plan.key_types, range_))
         if plan.key_nullable:
             parts.append(key_given(plan, alias))
     return sql.SQL(" AND ").join(parts)
+
+
+def _in_window(plan: EntityPlan, range_: Range, alias: str) -> sql.Composable:
+    """The moment lies in the window, or in the overlap before it that is read again.
+
+    The bounds are constants of the column's own type, so that its index serves.
+    """
+    watermark = plan.watermark
+    assert watermark is not None
+    column = sql.Identifier(alias, watermark.column)
+    kind = next(fact.type for fact in plan.facts.source if fact.name == watermark.column)
+    parts = []
+    for operator, bound, shift in (
+        (">=", range_.lower, watermark.overlap),
+        ("<", range_.upper, 0),
+    ):
+        if bound is not None:
+            moment = sql.SQL("{}::timestamptz - make_interval(secs => {})").format(
+                sql.Literal(bound[0]), sql.Literal(float(shift))
+            )
+            if kind.name != "timestamptz":
+                moment = sql.SQL("(({}) AT TIME ZONE {})").format(
+                    moment, sql.Literal(watermark.zone)
+                )
+            parts.append(sql.SQL("{} {} {}").format(column, sql.SQL(operator), moment))
+    return sql.SQL(" AND ").join(parts) if parts else ALWAYS
+
+
+def in_window(moment: sql.Composable, range_: Range) -> sql.Composable:
+    """Predicate over a timestamptz: it lies in the window, without any overlap."""
+    parts = [
+        sql.SQL("{} {} {}::timestamptz").format(moment, sql.SQL(operator), sql.Literal(bound[0]))
+        for operator, bound in ((">=", range_.lower), ("<", range_.upper))
+        if bound is not None
+    ]
+    return sql.SQL(" AND ").join(parts) if parts else ALWAYS
 
 
 def source_key_values(plan: EntityPlan, alias: str = "r") -> list[sql.Composable]:
@@ -134,7 +173,7 @@ def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable
     return sql.SQL(" AND ").join(parts) if parts else ALWAYS
 
 
-def _phase_predicate(migration: Migration, phase: str, alias: str) -> sql.Composable | None:
+def _phase_predicate(migration: Pipeline, phase: str, alias: str) -> sql.Composable | None:
     names = [item.name for item in migration.phases]
     position = names.index(phase)
     own = migration.phases[position].where
@@ -147,7 +186,7 @@ def _phase_predicate(migration: Migration, phase: str, alias: str) -> sql.Compos
 
 
 def _follow(
-    migration: Migration, path: Sequence[RefColumn], alias: str, wanted: sql.Composable
+    migration: Pipeline, path: Sequence[RefColumn], alias: str, wanted: sql.Composable
 ) -> sql.Composable:
     """EXISTS, one inside the other, along the references from the entity to the cohort root."""
     predicate = wanted

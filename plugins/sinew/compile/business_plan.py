@@ -10,12 +10,12 @@ from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import INT8, EntityPlan, ledger_of
 from sinew.compile.rejected_sql import RejectedRows
 from sinew.compile.transform_sql import source_row_hash
-from sinew.spec.models import Migration
 from sinew.spec.parts import BusinessCheck
+from sinew.spec.pipeline import Pipeline
 
 
 def plan_check(
-    migration: Migration,
+    migration: Pipeline,
     check: BusinessCheck,
     phase: str,
     rejecting: EntityPlan | None,
@@ -42,7 +42,7 @@ def plan_check(
     )
 
 
-def _moved_so_far(migration: Migration, entity: str, phase: str) -> sql.Composable:
+def _moved_so_far(migration: Pipeline, entity: str, phase: str) -> sql.Composable:
     """The row ledger's entries of this phase and earlier ones: a later phase proves its own."""
     names = [item.name for item in migration.phases]
     so_far = names[: names.index(phase) + 1]
@@ -57,7 +57,7 @@ def _moved_so_far(migration: Migration, entity: str, phase: str) -> sql.Composab
     )
 
 
-def _in_shadow(migration: Migration, text: str) -> str:
+def _in_shadow(migration: Pipeline, text: str) -> str:
     """The SELECT with every table that this migration loads read from the shadow schema."""
     import sqlglot
     from sqlglot import exp

@@ -13,9 +13,12 @@ from sinew.compile.expressions import columns_of
 from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.hashing import Hashed, HashMode, row_hash
 from sinew.spec.columns import ColumnBase, ExprColumn, PythonColumn, RefColumn
-from sinew.spec.models import Migration
 from sinew.spec.parts import Entity
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import Sync, SyncEntity, Watermark
 
+# Of a record that an API sent: what in it Postgres cannot hold.
+FLAWS = "sinew_flaws"
 INT8 = PgType("bigint", "int8", category="N")
 INT4 = PgType("integer", "int4", category="N")
 TEXT = PgType("text", "text", category="S")
@@ -102,10 +105,25 @@ def landed_type(type_: PgType) -> PgType:
 class EntityPlan:
     """Everything that the statements of one entity are made from."""
 
-    migration: Migration
+    migration: Pipeline
     entity: Entity
     facts: EntityFacts
     shadow: bool = False
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the row ledger keeps the moment of each row: those of syncs do."""
+        return isinstance(self.migration, Sync)
+
+    @property
+    def from_api(self) -> bool:
+        """Whether rows are records of an API."""
+        return isinstance(self.entity, SyncEntity) and self.entity.source.resource is not None
+
+    @property
+    def watermark(self) -> Watermark | None:
+        """What says when a row changed; None for migrations, and where nothing says it."""
+        return self.entity.watermark if isinstance(self.entity, SyncEntity) else None
 
     @property
     def ledger_name(self) -> str:
@@ -233,7 +251,7 @@ def ledger_name(mapping: str, entity: str) -> str:
     return f"{mapping}__{entity}"
 
 
-def ledger_of(migration: Migration, entity: str) -> sql.Identifier:
+def ledger_of(migration: Pipeline, entity: str) -> sql.Identifier:
     """An entity's row ledger."""
     return sql.Identifier("sinew_rows", ledger_name(migration.name, entity))
 
@@ -241,6 +259,9 @@ def ledger_of(migration: Migration, entity: str) -> sql.Identifier:
 def needed_columns(entity: Entity) -> frozenset[str]:
     """The source columns that the mapping of one entity reads."""
     needed = set(entity.source_key)
+    if isinstance(entity, SyncEntity):
+        needed |= {entity.watermark.column} if entity.watermark else set()
+        needed |= {FLAWS} if entity.source.resource else set()
     for column in entity.columns.values():
         needed |= columns_read(column)
     return frozenset(needed)
@@ -252,7 +273,7 @@ def columns_read(column: ColumnBase) -> frozenset[str]:
     return in_expression | frozenset(column.reads)
 
 
-def entity_fingerprint(migration: Migration, entity: Entity, facts: EntityFacts) -> str:
+def entity_fingerprint(migration: Pipeline, entity: Entity, facts: EntityFacts) -> str:
     """sha256 of all that decides what becomes of this entity's rows, in the mapping and in both databases."""
     types = [(fact.name, fact.type.sql) for fact in facts.source + facts.target]
     body = [migration.entity_fingerprint(entity.name), types, facts.hash_mode]

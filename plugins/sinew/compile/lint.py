@@ -8,8 +8,8 @@ from functools import partial
 
 from sinew.errors import Problem
 from sinew.spec.columns import ExprColumn
-from sinew.spec.models import Migration
 from sinew.spec.parts import Entity, Query, RejectedAmounts
+from sinew.spec.pipeline import Pipeline
 from sinew.spec.positions import Path
 from sinew.spec.reader import ContractFile
 
@@ -22,7 +22,7 @@ class Written:
     text: str
 
 
-def lint(mapping: Migration, contracts: Mapping[str, ContractFile] | None = None) -> list[Problem]:
+def lint(mapping: Pipeline, contracts: Mapping[str, ContractFile] | None = None) -> list[Problem]:
     """Every problem of the mapping's expressions, queries and contracts, each with its place."""
     from sinew.compile.expressions import check_expression
 
@@ -34,7 +34,7 @@ def lint(mapping: Migration, contracts: Mapping[str, ContractFile] | None = None
     ]
 
 
-def expressions_of(mapping: Migration) -> Iterator[Written]:
+def expressions_of(mapping: Pipeline) -> Iterator[Written]:
     """Every scalar expression and condition of a mapping, in the file's order."""
     for i, phase in enumerate(mapping.phases):
         if phase.where is not None:
@@ -61,7 +61,7 @@ def _in_rejected(amounts: RejectedAmounts, path: Path) -> Iterator[Written]:
             yield Written((*path, part, name), text)
 
 
-def queries_of(mapping: Migration) -> Iterator[Written]:
+def queries_of(mapping: Pipeline) -> Iterator[Written]:
     """Every SELECT of a mapping and of the SQL files that it names."""
     for name, entity in mapping.entities.items():
         if entity.source.sql is not None:
@@ -103,7 +103,7 @@ _ADVICE = "allowed: one SELECT in Postgres SQL: correct it"
 
 
 def _failing(
-    mapping: Migration, written: Iterable[Written], check: Callable[[str], object]
+    mapping: Pipeline, written: Iterable[Written], check: Callable[[str], object]
 ) -> Iterator[Problem]:
     for piece in written:
         try:
@@ -112,7 +112,7 @@ def _failing(
             yield Problem(mapping.location(*piece.path), str(error))
 
 
-def _patterns(mapping: Migration) -> Iterator[Problem]:
+def _patterns(mapping: Pipeline) -> Iterator[Problem]:
     """Patterns of dates that name no one moment, such as one with two years."""
     from sinew.compile.strict_text import patterned
 
@@ -127,7 +127,7 @@ def _patterns(mapping: Migration) -> Iterator[Problem]:
                     )
 
 
-def _contracts(mapping: Migration, contracts: Mapping[str, ContractFile]) -> Iterator[Problem]:
+def _contracts(mapping: Pipeline, contracts: Mapping[str, ContractFile]) -> Iterator[Problem]:
     if not contracts:
         return
     from sinew.compile.contract_rules import validate_contract

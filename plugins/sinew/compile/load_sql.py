@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import ALWAYS, Range, within
+from sinew.compile.bounds import ALWAYS, Range, in_window, within
 from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.table_sql import staging_table
+from sinew.compile.table_sql import MOMENT, staging_table
 from sinew.spec.columns import KeyColumn
+from sinew.spec.sync import Mark, SyncEntity
 
 COMMA = sql.SQL(", ")
 AND = sql.SQL(" AND ")
@@ -42,13 +43,20 @@ def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
 def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """INSERT, or UPDATE of the row that has the same target key."""
     others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
-    updates = COMMA.join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
-    )
-    action = sql.SQL("DO UPDATE SET {}").format(updates) if others else sql.SQL("DO NOTHING")
+    updates = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
+    updates += [sql.SQL("{} = DEFAULT").format(sql.Identifier(name)) for name in _marks(plan)]
+    action: sql.Composable = sql.SQL("DO NOTHING")
+    if updates:
+        action = sql.SQL("DO UPDATE SET {}").format(COMMA.join(updates))
     return sql.SQL("{} ON CONFLICT ({}) {}").format(
         insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), action
     )
+
+
+def _marks(plan: EntityPlan) -> list[str]:
+    """The column that marks what is gone, which a row that is back loses."""
+    mark = plan.entity.vanished if isinstance(plan.entity, SyncEntity) else None
+    return [mark.mark] if isinstance(mark, Mark) else []
 
 
 def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composed:
@@ -83,11 +91,12 @@ def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composed:
         target=plan.target,
         same=AND.join(equal("s", name, "t", name) for name in plan.target_key),
         ledger=plan.ledger,
-        own=AND.join([*_staged_key(plan), *_staged_target_key(plan)]),
+        own=AND.join([*staged_key(plan), *_staged_target_key(plan)]),
     )
 
 
-def _staged_key(plan: EntityPlan) -> list[sql.Composable]:
+def staged_key(plan: EntityPlan) -> list[sql.Composable]:
+    """Predicates: a row ledger's entry (alias w) is that of a staged row (alias s)."""
     return [equal("w", f"k{i}", "s", f"sinew_k{i}") for i in range(1, len(plan.key_types) + 1)]
 
 
@@ -118,6 +127,7 @@ def upsert_ledger(plan: EntityPlan, batch_id: int, *, keeping: bool = False) -> 
     changed = [f"t{i}" for i in range(1, len(plan.target_key) + 1)]
     changed += [name for name, _ in plan.deferred_names()]
     changed += ["state", "source_hash", "target_hash", "batch_id"]
+    changed += ["moment"] if plan.windowed else []
     return sql.SQL("{} ON CONFLICT ({}) DO UPDATE SET {}").format(
         insert_ledger(plan, batch_id, keeping=keeping), _ledger_key(plan), _excluded(changed)
     )
@@ -138,6 +148,8 @@ def _ledger_row(
         ("target_hash", sql.SQL("s.sinew_target_hash")),
         ("batch_id", sql.Literal(batch_id)),
     ]
+    if plan.windowed:
+        pairs.append(("moment", sql.Identifier("s", MOMENT)))
     return COMMA.join(sql.Identifier(name) for name, _ in pairs), COMMA.join(
         value for _, value in pairs
     )
@@ -187,8 +199,8 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed
         plan.target,
         plan.ledger,
         staging_table(batch_id),
-        _ledger_target(plan),
-        AND.join(_staged_key(plan)),
+        ledger_target(plan),
+        AND.join(staged_key(plan)),
         ledger_range(plan, range_),
         differs,
     )
@@ -197,18 +209,19 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed
 def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     """Delete target rows that an earlier load of this phase brought and that the source no longer has."""
     return sql.SQL("DELETE FROM {} AS t USING {} AS w WHERE {} AND {}").format(
-        plan.target, plan.ledger, _ledger_target(plan), _vanished(plan, batch_id, phase, range_)
+        plan.target, plan.ledger, ledger_target(plan), vanished(plan, batch_id, phase, range_)
     )
 
 
 def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     """Leave a tombstone for each of them, which keeps its target key."""
     return sql.SQL("UPDATE {} AS w SET state = 'deleted', batch_id = {} WHERE {}").format(
-        plan.ledger, sql.Literal(batch_id), _vanished(plan, batch_id, phase, range_)
+        plan.ledger, sql.Literal(batch_id), vanished(plan, batch_id, phase, range_)
     )
 
 
-def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
+def vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
+    """Predicate over the row ledger (alias w): an earlier load brought the row, and it is not there any more."""
     same_key = sql.SQL(" AND ").join(
         sql.SQL("j.source_key ->> {} = w.{}::text").format(
             sql.Literal(name), sql.Identifier(f"k{i}")
@@ -216,18 +229,19 @@ def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql
         for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
     )
     return sql.SQL(
-        "{in_range} AND w.state IN ('live', 'rejected') "
+        "{in_range} AND {in_window} AND w.state IN ('live', 'rejected') "
         "AND w.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
         "AND phase = {phase}) "
         "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
         "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' AND {same_key})"
     ).format(
         in_range=ledger_range(plan, range_),
+        in_window=in_window(sql.SQL("w.moment"), range_) if range_.kind == "window" else ALWAYS,
         mapping=sql.Literal(plan.migration.name),
         entity=sql.Literal(plan.entity.name),
         phase=sql.Literal(phase),
         staging=staging_table(batch_id),
-        staged=AND.join(_staged_key(plan)),
+        staged=AND.join(staged_key(plan)),
         batch=sql.Literal(batch_id),
         same_key=same_key,
     )
@@ -241,8 +255,8 @@ def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composed:
         plan.target,
         plan.ledger,
         staging_table(batch_id),
-        _ledger_target(plan),
-        AND.join(_staged_key(plan)),
+        ledger_target(plan),
+        AND.join(staged_key(plan)),
     )
 
 
@@ -275,7 +289,7 @@ def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compo
         hash=plan.target_hash("t"),
         ledger=plan.ledger,
         target=plan.target,
-        same=_ledger_target(plan),
+        same=ledger_target(plan),
         target_range=target_range(plan, range_),
         batch=sql.Literal(batch_id),
         in_range=ledger_range(plan, range_),
@@ -320,7 +334,8 @@ def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
     )
 
 
-def _ledger_target(plan: EntityPlan) -> sql.Composed:
+def ledger_target(plan: EntityPlan) -> sql.Composed:
+    """Predicate: a target row (alias t) is that of a row ledger's entry (alias w)."""
     return AND.join(
         equal("t", name, "w", f"t{i}") for i, name in enumerate(plan.target_key, start=1)
     )

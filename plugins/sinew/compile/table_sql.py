@@ -11,6 +11,7 @@ from sinew.compile.facts import PgType
 
 # Outside the space of names that a target may use.
 STAGED_EXTRAS = ("sinew_source_hash", "sinew_target_hash", "sinew_row")
+MOMENT = "sinew_moment"
 
 
 def landing_table(batch_id: int) -> sql.Identifier:
@@ -40,7 +41,8 @@ def create_staging(plan: EntityPlan, batch_id: int) -> sql.Composed:
     keys = [(f"sinew_k{i}", type_) for i, type_ in enumerate(plan.key_types, start=1)]
     deferred = [(f"sinew_{name}", type_) for name, type_ in plan.deferred_names()]
     extras = list(zip(STAGED_EXTRAS, (_INT8, _INT8, _TID), strict=True))
-    return _create_unlogged(staging_table(batch_id), [*columns, *keys, *deferred, *extras])
+    moment = [(MOMENT, _MOMENT)] if plan.windowed else []
+    return _create_unlogged(staging_table(batch_id), [*columns, *keys, *deferred, *moment, *extras])
 
 
 def create_python(plan: EntityPlan, batch_id: int) -> sql.Composed:
@@ -55,6 +57,9 @@ def create_row_ledger(plan: EntityPlan) -> sql.Composed:
     keys = [(f"k{i}", type_) for i, type_ in enumerate(plan.key_types, start=1)]
     targets = [(f"t{i}", type_) for i, type_ in enumerate(plan.target_key_types, start=1)]
     columns = [*keys, *targets, *plan.deferred_names()]
+    if plan.windowed:
+        # When the row changed, or the lower bound of the window that brought it.
+        columns.append(("moment", _MOMENT))
     return sql.SQL(
         "CREATE TABLE {table} ({columns}, state text NOT NULL CHECK (state IN "
         "('live', 'deleted', 'rejected', 'waiting', 'outside', 'kept')), source_hash bigint, target_hash bigint, "
@@ -67,6 +72,7 @@ def create_row_ledger(plan: EntityPlan) -> sql.Composed:
 
 
 _INT8 = PgType("bigint", "int8")
+_MOMENT = PgType("timestamptz", "timestamptz", category="D")
 _TID = PgType("tid", "tid")
 
 

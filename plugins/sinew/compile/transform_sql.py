@@ -14,9 +14,9 @@ from sinew.compile.column_values import (
     assigned_values,
     key_values,
 )
-from sinew.compile.entity_plan import EntityPlan, LandedColumn, ledger_of
+from sinew.compile.entity_plan import FLAWS, EntityPlan, LandedColumn, ledger_of
 from sinew.compile.hashing import Hashed, row_hash
-from sinew.compile.table_sql import landing_table, python_table, staging_table
+from sinew.compile.table_sql import MOMENT, landing_table, python_table, staging_table
 from sinew.compile.transforms import Guard, mask
 
 COMMA = sql.SQL(", ")
@@ -28,13 +28,14 @@ AND = sql.SQL(" AND ")
 class Circumstances:
     """What a transform must know of its batch beyond the plan.
 
-    ``own_ledger``: the range already has row ledger entries; ``duplicates``: the plan found rows that lose a
-    unique value of the target.
+    ``own_ledger``: the range already has row ledger entries; ``window_from``: where its window begins;
+    ``duplicates``: the plan found rows that lose a unique value of the target.
     """
 
     batch_id: int
     phase: str
     own_ledger: bool = False
+    window_from: str | None = None
     duplicates: bool = False
 
 
@@ -118,6 +119,7 @@ def insert_staging(
         *mapped,
         *keys,
         *deferred,
+        *([_alias(_moment(plan, now), MOMENT)] if plan.windowed else []),
         _alias(sql.Identifier("l", "sinew_hash"), "sinew_source_hash"),
     ]
     kept = [sql.SQL("NOT {}").format(out) for out in keeping_out(plan, now, values)]
@@ -139,7 +141,26 @@ def insert_staging(
 
 def _extra_names(plan: EntityPlan) -> list[str]:
     keys = [f"sinew_k{i}" for i in range(1, len(plan.key_types) + 1)]
-    return [*keys, *(f"sinew_{name}" for name, _ in plan.deferred_names()), "sinew_source_hash"]
+    deferred = [f"sinew_{name}" for name, _ in plan.deferred_names()]
+    moment = [MOMENT] if plan.windowed else []
+    return [*keys, *deferred, *moment, "sinew_source_hash"]
+
+
+def _moment(plan: EntityPlan, now: Circumstances) -> sql.Composable:
+    """When the row changed (timestamptz); without a watermark, where its window begins."""
+    if plan.watermark is None:
+        return sql.SQL("{}::timestamptz").format(sql.Literal(now.window_from))
+    column = sql.Identifier("l", plan.watermark.column)
+    kind = plan.landed_types[plan.watermark.column].name
+    if kind in ("timestamp", "date"):
+        zone = sql.Literal(plan.watermark.zone)
+        return sql.SQL("({}::timestamp AT TIME ZONE {})").format(column, zone)
+    if plan.landed_types[plan.watermark.column].category == "S":
+        # Guarded once more, because the planner may compute a value before it asks the guards.
+        return sql.SQL(
+            "CASE WHEN pg_input_is_valid({0}, 'timestamptz') THEN {0}::timestamptz END"
+        ).format(column)
+    return sql.SQL("{}::timestamptz").format(column)
 
 
 def _sources(plan: EntityPlan, now: Circumstances) -> sql.Composed:
@@ -206,7 +227,8 @@ def count_elsewhere(plan: EntityPlan, now: Circumstances) -> sql.Composed:
 
 def troubles(plan: EntityPlan, now: Circumstances, values: Sequence[ColumnValue]) -> list[Trouble]:
     """Every guard of the entity, in the order in which they are asked."""
-    found = [_null_key(plan)] if plan.key_nullable else []
+    found = _unreadable(plan)
+    found += [_null_key(plan)] if plan.key_nullable else []
     for value in values:
         column = value.column
         if (failed := _python_failed(plan, value)) is not None:
@@ -222,6 +244,27 @@ def _null_key(plan: EntityPlan) -> Trouble:
     when = OR.join(sql.SQL("{} IS NULL").format(value) for value in key_values(plan))
     guard = Guard("null_key", "a part of its key is NULL", sql.SQL("({})").format(when))
     return Trouble(plan.entity.source_key[0], guard, "reject", sql.SQL("NULL::text"))
+
+
+def _unreadable(plan: EntityPlan) -> list[Trouble]:
+    """Guards of a sync: what no column shows, but keeps a record out."""
+    found = []
+    if plan.from_api:
+        flaws = sql.Identifier("l", FLAWS)
+        when = sql.SQL("({} IS NOT NULL)").format(flaws)
+        guard = Guard("unreadable", "holds what a database cannot", when)
+        found.append(Trouble("*", guard, "reject", flaws))
+    if plan.watermark is not None:
+        column = sql.Identifier("l", plan.watermark.column)
+        missing = sql.SQL("({} IS NULL)").format(column)
+        if plan.landed_types[plan.watermark.column].category == "S":
+            missing = sql.SQL("({0} IS NULL OR NOT pg_input_is_valid({0}, 'timestamptz'))").format(
+                column
+            )
+        guard = Guard("watermark", "does not say when it changed", missing)
+        shown = sql.SQL("left({}::text, 200)").format(column)
+        found.append(Trouble(plan.watermark.column, guard, "reject", shown))
+    return found
 
 
 def _python_failed(plan: EntityPlan, value: ColumnValue) -> Trouble | None:

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
 
 from sinew.compile.bounds import membership, source_relation
 from sinew.compile.column_values import KEYLESS_KEY, assigned_value, natural_values
-from sinew.compile.entity_plan import INT4, INT8, EntityFacts, EntityPlan, needed_columns
+from sinew.compile.entity_plan import INT4, INT8, TEXT, EntityFacts, EntityPlan, needed_columns
 from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.hashing import HashMode
+from sinew.compile.record_sql import field_facts
 from sinew.engine import catalog
 from sinew.engine.session import describe
 from sinew.errors import PreflightError, Problem
-from sinew.spec.models import Migration
 from sinew.spec.parts import Entity
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import Sync, SyncEntity
 
 
 @dataclass
 class Audit:
     """Facts of every entity that could be audited, and all problems found on the way."""
 
-    migration: Migration
+    migration: Pipeline
     hash_mode: HashMode
     plans: dict[str, EntityPlan] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -33,7 +35,7 @@ class Audit:
         self.problems.append(Problem(self.migration.location(*path), message))
 
 
-def audit(source: psycopg.Connection, home: psycopg.Connection, migration: Migration) -> Audit:
+def audit(source: psycopg.Connection, home: psycopg.Connection, migration: Pipeline) -> Audit:
     """Audit all entities, parents first; raises PreflightError with every problem at once."""
     found = Audit(migration, _hash_mode(source, home, migration))
     encoding = catalog.server(source).encoding
@@ -64,7 +66,7 @@ def _check_key_order(found: Audit, plan: EntityPlan, encoding: str) -> None:
 
 
 def _hash_mode(
-    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+    source: psycopg.Connection, home: psycopg.Connection, migration: Pipeline
 ) -> HashMode:
     """The record hash is for two servers of one major version and one encoding."""
     ours, theirs = catalog.server(home), catalog.server(source)
@@ -111,6 +113,8 @@ def _relation_columns(
     source: psycopg.Connection, found: Audit, entity: Entity
 ) -> tuple[ColumnFact, ...]:
     path = ("entities", entity.name, "from")
+    if isinstance(entity, SyncEntity) and entity.source.resource is not None:
+        return field_facts(entity, needed_columns(entity))
     if entity.source.table is None:
         try:
             with source.transaction():
@@ -164,6 +168,9 @@ def _unknown(name: str, known: set[str], what: str, where: str) -> str:
 def _target_columns(
     home: psycopg.Connection, found: Audit, entity: Entity
 ) -> tuple[tuple[ColumnFact, ...], tuple[tuple[str, ...], ...]]:
+    if isinstance(found.migration, Sync) and found.migration.delivers:
+        # What an API takes has no catalog: each value is sent in the type that it is mapped to.
+        return tuple(ColumnFact(name, TEXT) for name in entity.columns), ()
     schema = found.migration.target.schema_name
     path = ("entities", entity.name)
     relation = catalog.relation(home, schema, entity.into)
@@ -234,6 +241,8 @@ def _grant(privilege: str, schema: str, table: str, conn: psycopg.Connection) ->
 
 def _check_predicates(source: psycopg.Connection, found: Audit, plan: EntityPlan) -> None:
     """Let the source parse every phase's predicate for this entity."""
+    if plan.from_api:
+        return
     for position, phase in enumerate(found.migration.phases):
         query = sql.SQL("SELECT 1 FROM {} WHERE {}").format(
             source_relation(plan.migration, plan.entity.name, "r"), membership(plan, phase.name)
@@ -275,13 +284,11 @@ def _with_natural_types(home: psycopg.Connection, found: Audit, plan: EntityPlan
                 "columns",
                 value.name,
             )
-    facts = EntityFacts(
-        plan.facts.source,
-        plan.facts.target,
-        plan.facts.target_unique,
-        plan.facts.hash_mode,
-        tuple(natural),
-    )
+    facts = replace(plan.facts, natural=tuple(natural))
+    if isinstance(found.migration, Sync) and found.migration.delivers:
+        types = dict(natural)
+        sent = (replace(fact, type=types.get(fact.name, TEXT)) for fact in facts.target)
+        facts = replace(facts, target=tuple(sent))
     return plan.with_facts(facts)
 
 

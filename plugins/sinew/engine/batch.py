@@ -23,6 +23,7 @@ BATCH_LOCK = 0x53494E45
 ENTITY_LOCK = 0x53494E46
 MAPPING_LOCK = 0x53494E47
 LANE_LOCK = 0x53494E48
+FETCH_LOCK = 0x53494E49
 
 # A batch's way; each step takes it from one of these states to the next.
 WAY = ("planned", "extracted", "transformed", "checked", "loaded", "validated")
@@ -51,6 +52,7 @@ class Batch:
     rejected_rows: int | None
     source_hash: Decimal | None
     staging_hash: Decimal | None
+    window_id: int | None
 
     @property
     def range(self) -> Range:
@@ -60,7 +62,14 @@ class Batch:
     @property
     def title(self) -> str:
         """How messages name the batch."""
-        return f"{self.mapping}/{self.entity} batch {self.id} ({self.phase})"
+        where = self.phase
+        if self.kind == "window":
+            where = f"{_moment(self.lower)} to {_moment(self.upper)}"
+        return f"{self.mapping}/{self.entity} batch {self.id} ({where})"
+
+
+def _moment(bound: list[str] | None) -> str:
+    return bound[0].replace(" ", "T") if bound else "the beginning"
 
 
 def _key(values: list[str] | None) -> Key | None:

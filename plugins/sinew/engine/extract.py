@@ -8,6 +8,7 @@ from time import monotonic
 
 import psycopg
 
+from sinew.compile import record_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import create_landing, landing_table, python_table, staging_table
 from sinew.compile.transform_sql import copy_from_source, copy_to_landing, landing_evidence
@@ -52,6 +53,38 @@ def _system(source: psycopg.Connection) -> str:
         "SELECT system_identifier::text || '/' || timeline_id FROM pg_control_system(), pg_control_checkpoint()"
     ).fetchone()
     return str(row[0]) if row else "?"
+
+
+def extract_records(
+    home: psycopg.Connection, plan: EntityPlan, batch: Batch, fetch_id: int, began: float
+) -> None:
+    """Fill landing anew from an API's records that were fetched, and prove it."""
+    tables = [landing_table(batch.id), staging_table(batch.id), python_table(batch.id)]
+    with translated(f"extract {batch.title}"):
+        make_anew(home, batch, tables, [create_landing(plan, batch.id)])
+        with home.transaction():
+            counted = home.execute(record_sql.count_records(plan, fetch_id)).fetchone() or (0,)
+            landed = home.execute(record_sql.insert_landing(plan, batch.id, fetch_id)).rowcount
+            rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (
+                0,
+                0,
+                0,
+            )
+            if rows != landed or differing:
+                raise MismatchError(
+                    f"extract {batch.title}: {landed} records were read out, {rows} landed, {differing} of "
+                    "them with another hash"
+                )
+            advance(
+                home,
+                batch,
+                "extracted",
+                "extract",
+                monotonic() - began,
+                source_rows=rows,
+                source_hash=total,
+                repeated_rows=counted[0] - rows,
+            )
 
 
 def extract(

@@ -11,7 +11,7 @@ from sinew.compile.entity_plan import EntityFacts, EntityPlan
 from sinew.engine.batch import MAPPING_LOCK
 from sinew.errors import ConfigurationError, PlanChangedError
 from sinew.paths import ledger_files
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 
 _FACTS = TypeAdapter(EntityFacts)
 
@@ -41,7 +41,7 @@ def lock_mapping(home: psycopg.Connection, mapping: str) -> None:
     home.execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (MAPPING_LOCK, mapping))
 
 
-def activate(home: psycopg.Connection, migration: Migration) -> str:
+def activate(home: psycopg.Connection, migration: Pipeline) -> str:
     """Make this text of the mapping the active one; returns its fingerprint."""
     fingerprint = migration.fingerprint()
     home.execute(
@@ -55,7 +55,7 @@ def activate(home: psycopg.Connection, migration: Migration) -> str:
     return fingerprint
 
 
-def require_active(home: psycopg.Connection, migration: Migration) -> None:
+def require_active(home: psycopg.Connection, migration: Pipeline) -> None:
     """Refuse to work from a mapping that is not the one that was planned."""
     row = home.execute(
         "SELECT fingerprint FROM sinew.mapping WHERE name = %s AND active", (migration.name,)
@@ -89,7 +89,7 @@ class Planned:
     fingerprint: str
 
 
-def planned(home: psycopg.Connection, migration: Migration, entity: str) -> Planned:
+def planned(home: psycopg.Connection, migration: Pipeline, entity: str) -> Planned:
     """An entity's plan, from the mapping and the facts in the ledger."""
     row = home.execute(
         "SELECT fingerprint, facts::text FROM sinew.entity WHERE mapping = %s AND entity = %s",
@@ -104,7 +104,7 @@ def planned(home: psycopg.Connection, migration: Migration, entity: str) -> Plan
     return Planned(EntityPlan(migration, migration.entities[entity], facts, shadow), row[0])
 
 
-def swapped(home: psycopg.Connection, migration: Migration) -> bool:
+def swapped(home: psycopg.Connection, migration: Pipeline) -> bool:
     """Whether a big bang has exchanged its tables already."""
     row = home.execute(
         "SELECT swapped_at IS NOT NULL FROM sinew.mapping WHERE name = %s AND active",

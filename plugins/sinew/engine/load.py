@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from time import monotonic
 
 import psycopg
 from psycopg import sql
 
-from sinew.compile import load_sql
+from sinew.compile import load_sql, window_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.transform_sql import staging_hash
 from sinew.engine.batch import ENTITY_LOCK, Batch, advance
 from sinew.engine.session import translated
+from sinew.engine.vanished import clear_vanished
 from sinew.errors import ConstraintError, GateFailedError, InputLostError
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Rows inserted or updated, rows of the target that were kept, rows deleted because they vanished."""
+    """Rows inserted or updated, rows of the target that were kept, rows that vanished and were deleted or marked.
+
+    Of a sync also: rows that the target has in a newer version, and the moment of the newest row.
+    """
 
     loaded: int
     kept: int = 0
     deleted: int = 0
+    newer: int = 0
+    latest: datetime | None = None
 
 
 def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
@@ -44,16 +51,23 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
             loaded_rows=done.loaded,
             kept_rows=done.kept,
             deleted_rows=done.deleted,
+            newer_rows=done.newer,
+            latest_moment=done.latest,
         )
 
 
 def lock_entities(home: psycopg.Connection, plan: EntityPlan) -> None:
     """Share the entity with other history batches; a writer of changes takes it exclusively.
 
+    Windows of a sync are such writers: which of two versions is newer must not change under them.
     Taken before the first statement that reads, in entity order, so that two loads never wait for each other.
     """
+    shared = not plan.windowed
     home.execute(
-        "SELECT pg_advisory_xact_lock_shared(%s, hashtext(%s))", (ENTITY_LOCK, plan.ledger_name)
+        "SELECT pg_advisory_xact_lock_shared(%(lock)s, hashtext(%(name)s))"
+        if shared
+        else "SELECT pg_advisory_xact_lock(%(lock)s, hashtext(%(name)s))",
+        {"lock": ENTITY_LOCK, "name": plan.ledger_name},
     )
 
 
@@ -83,6 +97,19 @@ def _promote(home: psycopg.Connection, batch: Batch, hash_: Decimal) -> None:
 
 
 def _write(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
+    if not plan.windowed:
+        return _write_rows(home, plan, batch)
+    row = home.execute(window_sql.latest_moment(batch.id)).fetchone()
+    # Before older versions leave staging: a row that came, if only in an older version, is not gone.
+    deleted = clear_vanished(home, plan, batch)
+    newer = 0
+    if batch.kind == "window":
+        newer = home.execute(window_sql.newer_entries(plan, batch.id)).rowcount
+    written = _write_rows(home, plan, batch)
+    return replace(written, deleted=deleted, newer=newer, latest=row[0] if row else None)
+
+
+def _write_rows(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
     empty = home.execute(load_sql.range_has_entries(plan, batch.range)).fetchone() == (False,)
     existing = plan.migration.existing_of(plan.entity.name)
     if plan.keyless and not plan.target_key:
@@ -132,6 +159,9 @@ def _replace_plain(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
 
 def _clear_earlier(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
     """Take out what an earlier load of this range brought and the source no longer has."""
+    if plan.windowed:
+        _run(home, [load_sql.delete_moved(plan, batch.id, batch.range)])
+        return 0
     deleted = _run(home, [load_sql.delete_vanished(plan, batch.id, batch.phase, batch.range)])
     _run(
         home,

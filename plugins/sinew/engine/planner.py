@@ -25,7 +25,8 @@ from sinew.engine.steps import Context
 from sinew.errors import PreflightError, Problem
 from sinew.paths import statement
 from sinew.spec.columns import RefColumn
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import Sync
 
 # Airflow maps a task group over at most 1,024 items; ranges are widened before that.
 MOST_BATCHES = 1000
@@ -64,7 +65,7 @@ def _require_unique_keys(source: psycopg.Connection, found: Audit) -> None:
     """A key that tells no rows apart would lose some: the index proves it, or a scan does."""
     problems = []
     for plan in found.plans.values():
-        if plan.keyless or _indexed_unique(source, plan):
+        if plan.keyless or plan.from_api or _indexed_unique(source, plan):
             continue
         row = source.execute(plan_sql.repeated_keys(plan)).fetchone()
         if row and row[0]:
@@ -107,7 +108,9 @@ def _activate(source: psycopg.Connection, home: psycopg.Connection, found: Audit
             _adopt_batches(home, plan, fingerprint, own)
             if migration.strategy == "big_bang" and not ledger.swapped(home, migration):
                 make_shadow(home, migration, plan.entity.into)
-            _find_duplicates(source, home, plan)
+            # A sync does not read the whole source each time; what is not unique is refused at the load.
+            if not isinstance(migration, Sync):
+                _find_duplicates(source, home, plan)
         _plan_phases(home, migration)
 
 
@@ -120,6 +123,7 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     wanted = {f"k{i}": type_.sql for i, type_ in enumerate(plan.key_types, start=1)}
     wanted |= {f"t{i}": type_.sql for i, type_ in enumerate(plan.target_key_types, start=1)}
     wanted |= {name: type_.sql for name, type_ in plan.deferred_names()}
+    wanted |= {"moment": "timestamp with time zone"} if plan.windowed else {}
     extra = {name for name in known if name[0] in "ktd" and name[1:2].isdigit()} - set(wanted)
     differs = extra or any(known.get(name) != type_ for name, type_ in wanted.items())
     if differs and _has_rows(home, plan):
@@ -146,6 +150,8 @@ def _has_rows(home: psycopg.Connection, plan: EntityPlan) -> bool:
 def _require_empty(home: psycopg.Connection, plan: EntityPlan) -> None:
     """``existing: fail``: a target that holds rows which no entity of this migration brought stops the plan."""
     migration = plan.migration
+    if isinstance(migration, Sync) and migration.delivers:
+        return
     if migration.existing_of(plan.entity.name) != "fail" or migration.strategy == "big_bang":
         return
     sharing = [e for e in migration.entities.values() if e.into == plan.entity.into]
@@ -183,7 +189,7 @@ def _adopt_batches(home: psycopg.Connection, plan: EntityPlan, fingerprint: str,
     )
 
 
-def _plan_phases(home: psycopg.Connection, migration: Migration) -> None:
+def _plan_phases(home: psycopg.Connection, migration: Pipeline) -> None:
     home.cursor().executemany(
         "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "
         "ON CONFLICT (mapping, name) DO UPDATE SET position = excluded.position",
@@ -259,7 +265,7 @@ def plan_phase(context: Context, phase: str, batch_rows: int | None = None) -> d
 def _look_again(
     source: psycopg.Connection,
     home: psycopg.Connection,
-    migration: Migration,
+    migration: Pipeline,
     entity: str,
     phase: str,
 ) -> None:
@@ -334,7 +340,7 @@ def _ranges(
         yield Range("null_keys"), without_key
 
 
-def _reopen_children(home: psycopg.Connection, migration: Migration, phase: str) -> None:
+def _reopen_children(home: psycopg.Connection, migration: Pipeline, phase: str) -> None:
     """Children rejected for want of a parent are done again when a batch of that parent is."""
     for name in migration.entity_order:
         parents = [

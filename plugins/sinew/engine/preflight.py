@@ -8,14 +8,15 @@ from psycopg import sql
 from sinew.engine import catalog
 from sinew.errors import PreflightError, Problem
 from sinew.paths import statement
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import Sync
 
 OLDEST_HOME = 16
 OLDEST_SOURCE = 12
 
 
 def preflight(
-    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+    source: psycopg.Connection, home: psycopg.Connection, migration: Pipeline
 ) -> list[str]:
     """Check versions, settings and privileges; raises with all findings, returns what a person should know."""
     problems = [*_servers(source, home, migration), *_ledger_privileges(home, migration)]
@@ -26,7 +27,7 @@ def preflight(
 
 
 def _servers(
-    source: psycopg.Connection, home: psycopg.Connection, migration: Migration
+    source: psycopg.Connection, home: psycopg.Connection, migration: Pipeline
 ) -> list[Problem]:
     ours, theirs = catalog.server(home), catalog.server(source)
     at_source, at_target = (
@@ -64,7 +65,7 @@ def _servers(
     return found
 
 
-def _ledger_privileges(home: psycopg.Connection, migration: Migration) -> list[Problem]:
+def _ledger_privileges(home: psycopg.Connection, migration: Pipeline) -> list[Problem]:
     row = home.execute(
         "SELECT has_database_privilege(current_database(), 'CREATE'), "
         "has_database_privilege(current_database(), 'TEMPORARY'), current_database()"
@@ -83,7 +84,9 @@ def _ledger_privileges(home: psycopg.Connection, migration: Migration) -> list[P
     ]
 
 
-def _source_privileges(source: psycopg.Connection, migration: Migration) -> list[Problem]:
+def _source_privileges(source: psycopg.Connection, migration: Pipeline) -> list[Problem]:
+    if isinstance(migration, Sync) and migration.reads_api:
+        return []
     schemas = sorted({migration.schema_of(name) for name in migration.entities})
     user = sql.Identifier(source.info.user).as_string(None)
     rows = source.execute(
@@ -106,8 +109,10 @@ def _source_privileges(source: psycopg.Connection, migration: Migration) -> list
     return found
 
 
-def _hazards(home: psycopg.Connection, migration: Migration) -> list[str]:
+def _hazards(home: psycopg.Connection, migration: Pipeline) -> list[str]:
     """Triggers, rules and cascades that change rows behind the ledger's back; validate notices what they do."""
+    if isinstance(migration, Sync) and migration.delivers:
+        return []
     tables = sorted({entity.into for entity in migration.entities.values()})
     rows = home.execute(
         statement("catalog/target_hazards"),

@@ -18,8 +18,8 @@ from sinew.engine.reopening import reopen
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
 from sinew.errors import MismatchError
-from sinew.spec.models import Migration
 from sinew.spec.parts import BusinessCheck
+from sinew.spec.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def prove_phase(context: Context, phase: str) -> PhaseProof:
 
 
 def compare_phase(
-    source: psycopg.Connection, home: psycopg.Connection, migration: Migration, phase: str
+    source: psycopg.Connection, home: psycopg.Connection, migration: Pipeline, phase: str
 ) -> PhaseProof:
     """Every comparison of a phase, in one snapshot of the source. Reads only."""
     with source_snapshot(source) as (snapshot, _position, _system):
@@ -80,7 +80,7 @@ def compare_phase(
     return PhaseProof(phase, snapshot, proofs, business)
 
 
-def takes_part(migration: Migration, entity: str, phase: str) -> bool:
+def takes_part(migration: Pipeline, entity: str, phase: str) -> bool:
     """Entities that do not reach the cohort's root go whole, in the first phase."""
     return migration.cohort_path(entity) is not None or phase == migration.phases[0].name
 
@@ -88,7 +88,7 @@ def takes_part(migration: Migration, entity: str, phase: str) -> bool:
 def _ask(
     source: psycopg.Connection,
     home: psycopg.Connection,
-    migration: Migration,
+    migration: Pipeline,
     check: BusinessCheck,
     phase: str,
 ) -> BusinessResult:

@@ -14,7 +14,7 @@ from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
 from sinew.errors import ConfigurationError
 from sinew.paths import statement
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 
 
 def store_report(context: Context, phase: str, run_id: str) -> int:
@@ -86,7 +86,7 @@ def _ask(home: psycopg.Connection, name: str, asked: dict[str, str]) -> Sequence
     return home.execute(statement(f"report/{name}"), asked).fetchall()
 
 
-def _entity(migration: Migration, row: tuple[Any, ...]) -> report.EntityRow:
+def _entity(migration: Pipeline, row: tuple[Any, ...]) -> report.EntityRow:
     # Rows that another phase accounts for were read here, but they are not this phase's.
     entity, batches, read, loaded, rejected, kept, elsewhere, *rest = row
     table = f"{migration.target.schema_name}.{migration.entities[entity].into}"
@@ -147,7 +147,7 @@ def _reject(
     return report.RejectRule(entity, column, rule, reason, scope, rows, shown)
 
 
-def _hash_modes(home: psycopg.Connection, migration: Migration) -> dict[str, str]:
+def _hash_modes(home: psycopg.Connection, migration: Pipeline) -> dict[str, str]:
     return {
         name: ledger.planned(home, migration, name).plan.facts.hash_mode
         for name in migration.entity_order

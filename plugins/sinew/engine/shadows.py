@@ -8,13 +8,13 @@ from psycopg import sql
 from sinew.engine import catalog
 from sinew.errors import PreflightError, Problem
 from sinew.paths import statement
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
 
 SHADOW = "sinew_shadow"
 OLD = "sinew_old"
 
 
-def make_shadow(home: psycopg.Connection, migration: Migration, table: str) -> None:
+def make_shadow(home: psycopg.Connection, migration: Pipeline, table: str) -> None:
     """Make an empty copy of a live table's shape in the shadow schema, unless it is there already."""
     home.execute("CREATE SCHEMA IF NOT EXISTS sinew_shadow")
     if catalog.relation(home, SHADOW, table) is not None:
@@ -27,7 +27,7 @@ def make_shadow(home: psycopg.Connection, migration: Migration, table: str) -> N
     home.execute(sql.SQL("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)").format(**names))
 
 
-def refuse_unswappable(home: psycopg.Connection, migration: Migration, table: str) -> None:
+def refuse_unswappable(home: psycopg.Connection, migration: Pipeline, table: str) -> None:
     """Refuse what renaming would leave attached to the old table: views, policies, rules, partitions, outside keys."""
     rows = home.execute(
         statement("catalog/swap_obstacles"),
@@ -47,11 +47,11 @@ def refuse_unswappable(home: psycopg.Connection, migration: Migration, table: st
         )
 
 
-def _tables(migration: Migration) -> list[str]:
+def _tables(migration: Pipeline) -> list[str]:
     return sorted({entity.into for entity in migration.entities.values()})
 
 
-def swap(home: psycopg.Connection, migration: Migration) -> list[str]:
+def swap(home: psycopg.Connection, migration: Pipeline) -> list[str]:
     """Exchange all live tables with their shadows in one transaction; the old ones stay in schema sinew_old.
 
     Foreign keys, grants, triggers, publications, ownership and sequences follow. Returns the tables swapped.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -14,14 +15,19 @@ from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import landing_table, staging_table
 from sinew.engine.batch import LANE_LOCK, Batch, get_batch, held, note_failure, set_state
 from sinew.engine.check import check, current_contract_fingerprint, last_contract_fingerprint
-from sinew.engine.extract import extract
+from sinew.engine.extract import extract, extract_records
+from sinew.engine.fetch import ask_again, fetched
 from sinew.engine.ledger import planned, require_active
 from sinew.engine.load import load
 from sinew.engine.session import Endpoint, connect, translated
 from sinew.engine.transform import transform
 from sinew.engine.validate import validate
 from sinew.errors import ConfigurationError, InputLostError, SinewError
-from sinew.spec.models import Migration
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import SyncEntity
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +48,23 @@ _DONE = {
 _MOST_RESTARTS = 3
 
 
+# Must survive pickling: worker processes get it.
+OpenApi = Callable[[], "requests.Session"]
+
+
 @dataclass(frozen=True)
 class Context:
-    """What the steps of one migration work with."""
+    """What the steps of one pipeline work with.
 
-    migration: Migration
+    Where an API is read or written, ``open_api`` opens a session for it; ``source`` is then, for a reading,
+    the home database, where the records land.
+    """
+
+    migration: Pipeline
     source: Endpoint
     home: Endpoint
     parallelism: int | None = None
+    open_api: OpenApi | None = None
 
     @property
     def lanes(self) -> int:
@@ -107,6 +122,7 @@ def _reopen(
         return batch
     changed = current_contract_fingerprint(plan) != last_contract_fingerprint(home, batch)
     if not changed:
+        ask_again(home, batch.window_id)
         set_state(home, batch, "planned")
     return get_batch(home, batch.id)
 
@@ -114,6 +130,9 @@ def _reopen(
 def _next(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     """Do the one step that the batch's state asks for."""
     done = _DONE[batch.state]
+    if done == 0 and plan.from_api:
+        _extract_records(context, home, plan, batch)
+        return
     if done == 0:
         doing = f"extract {batch.title}"
         with connect(context.source, read_only=True, step="extract", doing=doing) as source:
@@ -134,6 +153,16 @@ def _next(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: B
         load(home, plan, batch)
     else:
         validate(home, plan, batch)
+
+
+def _extract_records(
+    context: Context, home: psycopg.Connection, plan: EntityPlan, batch: Batch
+) -> None:
+    began = time.monotonic()
+    assert isinstance(plan.entity, SyncEntity) and batch.window_id is not None
+    resource = plan.entity.source.resource
+    assert resource is not None
+    extract_records(home, plan, batch, fetched(context, home, batch.window_id, resource), began)
 
 
 @contextmanager

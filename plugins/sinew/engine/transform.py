@@ -70,7 +70,10 @@ def circumstances(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> C
         "SELECT EXISTS (SELECT FROM sinew.duplicate WHERE mapping = %s AND entity = %s)",
         (batch.mapping, batch.entity),
     ).fetchone() == (True,)
-    return Circumstances(batch.id, batch.phase, own_ledger=own, duplicates=duplicates)
+    window_from = batch.lower[0] if batch.kind == "window" and batch.lower else None
+    return Circumstances(
+        batch.id, batch.phase, own_ledger=own, window_from=window_from, duplicates=duplicates
+    )
 
 
 def _tell_rejects(

@@ -6,6 +6,7 @@ from time import monotonic
 
 import psycopg
 
+from sinew.compile import window_sql
 from sinew.compile.bounds import ALWAYS
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import plain_target_evidence, target_evidence, target_range
@@ -56,19 +57,27 @@ def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[
         query = plain_target_evidence(plan, batch.id)
     entries, found, wanted, total, differing = home.execute(query).fetchone() or (0, 0, 0, 0, 0)
     counted = home.execute(
-        "SELECT loaded_rows, kept_rows FROM sinew.batch WHERE id = %s", (batch.id,)
-    ).fetchone() or (0, 0)
-    loaded, kept = counted[0] or 0, counted[1] or 0
-    if entries != loaded or loaded + kept != batch.staged_rows:
+        "SELECT loaded_rows, kept_rows, newer_rows FROM sinew.batch WHERE id = %s", (batch.id,)
+    ).fetchone() or (0, 0, 0)
+    loaded, kept, newer = (count or 0 for count in counted)
+    overtaken = _overtaken(home, plan, batch) if entries != loaded and plan.windowed else 0
+    if entries + overtaken != loaded or loaded + kept + newer != batch.staged_rows:
         return (
-            f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {entries} are in the row ledger",
+            f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {newer} newer in the target, "
+            f"{entries} are in the row ledger",
             0,
         )
     if differing or found != entries or total != wanted:
         return f"{differing} of {entries} rows are missing from the target or differ there", 0
-    if not kept and total != batch.staging_hash:
+    if not kept and not newer and not overtaken and total != batch.staging_hash:
         return "the target's hash is not the staging's", 0
     return "", total
+
+
+def _overtaken(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
+    """Rows of this batch that another window has written over since they were loaded."""
+    row = home.execute(window_sql.overtaken(plan, batch.id)).fetchone()
+    return int(row[0]) if row else 0
 
 
 # A scan reads about this many rows in the time in which an index finds one.

@@ -14,6 +14,7 @@ from sinew.errors import Location
 from sinew.spec import graph
 from sinew.spec.columns import Model, PythonColumn, RefColumn
 from sinew.spec.parts import (
+    BatchSize,
     BusinessCheck,
     Cohort,
     Entity,
@@ -58,6 +59,10 @@ class Pipeline(Model):
         @property
         def phases(self) -> tuple[Phase, ...]:
             """Cohorts in their order; a sync has one, without a condition."""
+
+        @property
+        def batch(self) -> BatchSize:
+            """The size of batches; of migrations alone."""
 
         @property
         def reconcile(self) -> tuple[BusinessCheck, ...]:
@@ -201,6 +206,11 @@ class Pipeline(Model):
         for query in (q for check in self.reconcile for q in (check.source, check.target)):
             texts[f"sql/{query.file}"] = query.text if query.file else ""
         return {file: _sha256(text) for file, text in texts.items() if text}
+
+
+def sha256_of(value: Any) -> str:
+    """sha256 of a value's canonical JSON, in hex."""
+    return _sha256(_canonical(value))
 
 
 def _canonical(value: Any) -> str:

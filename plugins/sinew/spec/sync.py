@@ -22,7 +22,7 @@ from sinew.spec.parts import (
     Source,
     Target,
 )
-from sinew.spec.pipeline import Pipeline
+from sinew.spec.pipeline import Pipeline, sha256_of
 from sinew.spec.resources import Bookmark, Resource, Since, Window, zone_name
 from sinew.spec.steps import Text
 
@@ -135,6 +135,11 @@ class Watermark(Model):
 
     column: Text = Field(
         description="Column or field with the moment of the last change.", examples=["updated_at"]
+    )
+    zone: Annotated[Text, AfterValidator(zone_name)] = Field(
+        default="UTC",
+        description="Time zone of moments that are written without one.",
+        examples=["Europe/Berlin"],
     )
     by: Literal["window", "since"] = Field(
         default="window",
@@ -332,6 +337,23 @@ class Sync(Pipeline):
                 break
             chain.insert(0, each.of)
         return tuple(chain)
+
+    def overlap_of(self, resource: str) -> float:
+        """Seconds that are read again before a window of a resource, or before where the last run ended."""
+        marks = (
+            entity.watermark
+            for entity in self.entities.values()
+            if entity.source.resource is not None
+            and self.resource_chain(entity.source.resource)[0] == resource
+        )
+        return max((float(mark.overlap) for mark in marks if mark is not None), default=0.0)
+
+    def resource_fingerprint(self, resource: str) -> str:
+        """sha256 of all that decides which records a reading brings."""
+        chain = self.resource_chain(resource)
+        said = [self.resources[name].model_dump(mode="json") for name in chain]
+        overlap = self.overlap_of(chain[0])
+        return sha256_of([self.source.api, said, overlap])
 
     @property
     def backfills(self) -> bool:

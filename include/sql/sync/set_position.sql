@@ -1,0 +1,9 @@
+-- How far a run has read: to its newest row or, where rows do not tell, to when it began to ask.
+-- It never goes back. Parameters: mapping, name, entity, window, by_rows.
+INSERT INTO sinew.position AS p (mapping, name, moment, bookmark)
+SELECT %(mapping)s, %(name)s, CASE WHEN %(by_rows)s THEN b.latest_moment ELSE f.asked_at END, f.bookmark
+FROM sinew.batch AS b
+LEFT JOIN sinew.fetch AS f ON f.window_id = b.window_id AND f.resource = %(name)s
+WHERE b.window_id = %(window)s AND b.entity = %(entity)s AND b.state = 'validated'
+ON CONFLICT (mapping, name) DO UPDATE
+SET moment = greatest(p.moment, excluded.moment), bookmark = coalesce(excluded.bookmark, p.bookmark), set_at = now();
