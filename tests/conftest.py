@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fix_airflow", "tests.fix_postgres", "tests.fix_shop"]
+pytest_plugins = ["tests.fix_airflow", "tests.fix_postgres", "tests.fix_shop", "tests.fix_pair"]

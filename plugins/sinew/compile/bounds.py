@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.expressions import qualify
+from sinew.compile.expressions import qualify, without_semicolon
 from sinew.compile.facts import PgType
 from sinew.spec.columns import RefColumn
 from sinew.spec.models import Migration
@@ -70,7 +70,9 @@ def source_relation(migration: Migration, entity: str, alias: str) -> sql.Compos
     """FROM item for an entity's source: a table, a view, or the SELECT of an SQL file."""
     relation = migration.entities[entity].source
     if relation.table is None:
-        return sql.SQL("({}) AS {}").format(sql.SQL(relation.text), sql.Identifier(alias))
+        return sql.SQL("({}) AS {}").format(
+            sql.SQL(without_semicolon(relation.text)), sql.Identifier(alias)
+        )
     name = sql.Identifier(migration.schema_of(entity), relation.table)
     return sql.SQL("{} AS {}").format(name, sql.Identifier(alias))
 

@@ -40,26 +40,53 @@ def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
 
 def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """INSERT, or UPDATE of the row that has the same target key."""
-    others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
-    updates = COMMA.join(
-        sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
-    )
-    action = sql.SQL("DO UPDATE SET {}").format(updates) if others else sql.SQL("DO NOTHING")
     return sql.SQL("{} ON CONFLICT ({}) {}").format(
-        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), action
+        insert_target(plan, batch_id),
+        COMMA.join(map(sql.Identifier, plan.target_key)),
+        _update(plan),
     )
 
 
-def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """INSERT of rows whose target key is free; the keys that were inserted go to the temporary table sinew_new."""
+def _update(plan: EntityPlan) -> sql.Composable:
+    """What becomes of a row that is there: all but its key is set.
+
+    A table of nothing but a key is set to what it is, so that its rows are counted as loaded too.
+    An identity that the target always gives cannot be set.
+    """
+    own = [fact.name for fact in plan.columns if fact.identity != "a"]
+    names = [name for name in own if name not in plan.target_key] or own[:1]
+    return sql.SQL("DO UPDATE SET {}").format(_excluded(names)) if names else sql.SQL("DO NOTHING")
+
+
+def insert_target_keeping(plan: EntityPlan, batch_id: int, *, fresh: bool) -> sql.Composed:
+    """INSERT of rows whose target key is free, UPDATE of those that an earlier load of the same source row brought.
+
+    Their keys go to the temporary table sinew_new. ``fresh``: there was no earlier load. Updated in their place,
+    for other tables may refer to them.
+    """
+    action: sql.Composable = sql.SQL("DO NOTHING")
+    if not fresh:
+        action = sql.SQL("{} WHERE EXISTS ({})").format(_update(plan), _brought(plan, batch_id))
     returned = COMMA.join(
         sql.SQL("t.{} AS {}").format(sql.Identifier(name), sql.Identifier(f"t{i}"))
         for i, name in enumerate(plan.target_key, start=1)
     )
     return sql.SQL(
-        "WITH added AS ({} ON CONFLICT ({}) DO NOTHING RETURNING {}) INSERT INTO sinew_new SELECT * FROM added"
+        "WITH added AS ({} ON CONFLICT ({}) {} RETURNING {}) INSERT INTO sinew_new SELECT * FROM added"
     ).format(
-        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), returned
+        insert_target(plan, batch_id),
+        COMMA.join(map(sql.Identifier, plan.target_key)),
+        action,
+        returned,
+    )
+
+
+def _brought(plan: EntityPlan, batch_id: int) -> sql.Composed:
+    """SELECT: this target row (alias t) was brought by an earlier load of the source row that is staged for it."""
+    return sql.SQL(
+        "SELECT FROM {} AS w JOIN {} AS s ON {} WHERE {} AND w.state IN ('live', 'rejected')"
+    ).format(
+        plan.ledger, staging_table(batch_id), AND.join(_staged_key(plan)), _ledger_target(plan)
     )
 
 
@@ -143,7 +170,15 @@ def _ledger_row(
 
 
 def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Entries for rejected rows. A row that is in the target keeps its last good version and its target key."""
+    """Entries for rejected rows. A row that is in the target keeps its last good version and its target key.
+
+    A row that was kept is the target's own: the entry lets go of it.
+    """
+    held = [f"t{i}" for i in range(1, len(plan.target_key) + 1)] + ["target_hash"]
+    released = COMMA.join(
+        sql.SQL("{0} = CASE WHEN w.state <> 'kept' THEN w.{0} END").format(sql.Identifier(name))
+        for name in held
+    )
     names = plan.entity.source_key or KEYLESS_KEY
     keys = COMMA.join(
         sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))
@@ -153,8 +188,9 @@ def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composed:
         "INSERT INTO {ledger} AS w ({key}, state, source_hash, batch_id) "
         "SELECT {values}, 'rejected', j.source_hash, j.batch_id FROM sinew.reject AS j "
         "WHERE j.batch_id = {batch} AND j.scope = 'row' AND j.rule <> 'null_key' "
-        "ON CONFLICT ({key}) DO UPDATE SET {updates}"
+        "ON CONFLICT ({key}) DO UPDATE SET {updates}, {released}"
     ).format(
+        released=released,
         ledger=plan.ledger,
         key=_ledger_key(plan),
         values=keys,
@@ -181,7 +217,8 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed
         for i, name in enumerate(plan.target_key, start=1)
     )
     return sql.SQL(
-        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live' AND {} AND ({})"
+        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} "
+        "AND w.state IN ('live', 'rejected') AND {} AND ({})"
     ).format(
         plan.target,
         plan.ledger,
@@ -232,22 +269,22 @@ def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql
     )
 
 
-def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Delete target rows that an earlier load of these very source rows brought."""
-    return sql.SQL(
-        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'"
-    ).format(
-        plan.target,
-        plan.ledger,
-        staging_table(batch_id),
-        _ledger_target(plan),
-        AND.join(_staged_key(plan)),
-    )
-
-
 def delete_plain_rows(plan: EntityPlan) -> sql.Composed:
-    """Delete every row of a target without a key, before all of them are loaded again."""
-    return sql.SQL("DELETE FROM {}").format(plan.target)
+    """Delete what earlier loads brought into a target without a key, before all of it is loaded again.
+
+    All rows where the table is this entity's alone; otherwise as many rows of each hash as the row ledger says,
+    and which of several equal rows go makes no difference.
+    """
+    if plan.alone:
+        return sql.SQL("DELETE FROM {}").format(plan.target)
+    # A row of a partitioned table is told by its partition and its place there.
+    return sql.SQL(
+        "DELETE FROM {target} AS t USING "
+        "(SELECT r.tableoid AS part, r.ctid AS place, {hash} AS hash, "
+        "row_number() OVER (PARTITION BY {hash}) AS n FROM {target} AS r OFFSET 0) AS d JOIN "
+        "(SELECT target_hash AS hash, count(*) AS n FROM {ledger} WHERE state = 'live' GROUP BY 1) AS w "
+        "ON w.hash = d.hash AND d.n <= w.n WHERE t.tableoid = d.part AND t.ctid = d.place"
+    ).format(target=plan.target, hash=plan.target_hash("r"), ledger=plan.ledger)
 
 
 def delete_ledger(plan: EntityPlan) -> sql.Composed:
@@ -281,14 +318,17 @@ def target_evidence(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compo
 
 
 def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """The same for a target without a key: ledger and target as multisets of hashes."""
+    """The same for a target without a key: each hash is there at least as often as the ledger says.
+
+    Other rows may be there too: of another entity, or the target's own.
+    """
     return sql.SQL(
         "WITH w AS (SELECT target_hash AS h, count(*) AS n FROM {ledger} "
         "WHERE batch_id = {batch} AND state = 'live' GROUP BY 1), "
         "t AS (SELECT {hash} AS h, count(*) AS n FROM {target} AS t GROUP BY 1) "
-        "SELECT coalesce(sum(w.n), 0)::bigint, coalesce(sum(t.n), 0)::bigint, coalesce(sum(w.h::numeric * w.n), 0), "
-        "coalesce(sum(t.h::numeric * t.n), 0), "
-        "coalesce(sum(abs(coalesce(w.n, 0) - coalesce(t.n, 0))), 0)::bigint FROM w FULL JOIN t ON t.h = w.h"
+        "SELECT coalesce(sum(w.n), 0)::bigint, coalesce(sum(least(w.n, t.n)), 0)::bigint, "
+        "coalesce(sum(w.h::numeric * w.n), 0), coalesce(sum(t.h::numeric * least(w.n, t.n)), 0), "
+        "coalesce(sum(greatest(w.n - coalesce(t.n, 0), 0)), 0)::bigint FROM w LEFT JOIN t ON t.h = w.h"
     ).format(
         ledger=plan.ledger,
         batch=sql.Literal(batch_id),

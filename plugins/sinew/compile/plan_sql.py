@@ -32,7 +32,7 @@ def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composed:
     )
     return sql.SQL(
         "SELECT {texts} FROM (SELECT {named}, row_number() OVER (ORDER BY {keys}) AS n FROM {relation} "
-        "WHERE {predicate} AND {given}) AS b WHERE b.n > 1 AND b.n % {rows} = 1 ORDER BY b.n"
+        "WHERE {predicate} AND {given}) AS b WHERE b.n > 1 AND (b.n - 1) % {rows} = 0 ORDER BY b.n"
     ).format(
         texts=texts,
         named=named,

@@ -107,7 +107,7 @@ def _writes(plan: EntityPlan, batch_id: int) -> Iterator[tuple[str, sql.Composab
         yield "and so do their entries", load_sql.delete_ledger(plan)
     elif existing == "keep":
         yield "keys that are new", load_sql.create_new_keys(plan)
-        yield "rows whose key is free", load_sql.insert_target_keeping(plan, batch_id)
+        yield "rows whose key is free", load_sql.insert_target_keeping(plan, batch_id, fresh=True)
         yield "the row ledger", load_sql.upsert_ledger(plan, batch_id, keeping=True)
         return
     elif existing == "update":

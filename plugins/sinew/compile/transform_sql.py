@@ -53,10 +53,9 @@ class Trouble:
 
 def copy_from_source(plan: EntityPlan, phase: str, range_: Range) -> sql.Composed:
     """COPY of one batch's raw rows, each with its hash, out of the source."""
-    values = [_sent(column) for column in plan.landed]
-    return sql.SQL("COPY (SELECT {}, {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
-        COMMA.join(values) if values else sql.SQL("NULL"),
-        source_row_hash(plan),
+    values = [*(_sent(column) for column in plan.landed), source_row_hash(plan)]
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
+        COMMA.join(values),
         source_relation(plan.migration, plan.entity.name, "r"),
         source_predicate(plan, phase, range_),
     )

@@ -10,6 +10,7 @@ from psycopg import sql
 from sinew.compile.bounds import membership, source_relation
 from sinew.compile.column_values import KEYLESS_KEY, assigned_value, natural_values
 from sinew.compile.entity_plan import INT4, INT8, EntityFacts, EntityPlan, needed_columns
+from sinew.compile.expressions import without_semicolon
 from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.hashing import HashMode
 from sinew.engine import catalog
@@ -114,7 +115,7 @@ def _relation_columns(
     if entity.source.table is None:
         try:
             with source.transaction():
-                return catalog.described(source, sql.SQL(entity.source.text))
+                return catalog.described(source, sql.SQL(without_semicolon(entity.source.text)))
         except psycopg.Error as error:
             found.complain(
                 f"the source refuses {entity.source.sql}: {describe(error)}; mend the SELECT", *path

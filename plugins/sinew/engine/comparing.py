@@ -51,18 +51,13 @@ def compare_entity(
         ledger_side(plan, None if last else phase),
         doing=f"reconcile {plan.migration.name}/{name}: source against row ledger",
     )
-    sharing = [
-        e.name
-        for e in plan.migration.entities.values()
-        if e.into == plan.entity.into and e.name != name
-    ]
     on_target = compare_target(
         home,
         plan.ledger,
         plan.target,
         [(f"t{i}", column) for i, column in enumerate(plan.target_key, start=1)],
         plan.target_hash("r"),
-        sharing=[ledger_of(plan.migration, other) for other in sharing],
+        sharing=[ledger_of(plan.migration, other) for other in plan.sharing],
         exclusive=plan.migration.existing_of(name) == "fail",
         doing=f"reconcile {plan.migration.name}/{name}: row ledger against target",
     )

@@ -115,17 +115,15 @@ def _write_over(
 def _write_keeping(home: psycopg.Connection, plan: EntityPlan, batch: Batch, empty: bool) -> Loaded:
     """Rows that the target has already stay as they are and are told as kept."""
     deleted = 0 if empty else _clear_earlier(home, plan, batch)
-    # Our own rows of an earlier load are not the target's: they are written again.
-    _run(home, [load_sql.delete_own(plan, batch.id)])
     home.execute(load_sql.create_new_keys(plan))
-    loaded = _run(home, [load_sql.insert_target_keeping(plan, batch.id)])
+    loaded = _run(home, [load_sql.insert_target_keeping(plan, batch.id, fresh=empty)])
     entries = _run(home, [load_sql.upsert_ledger(plan, batch.id, keeping=True)])
     _run(home, _rejected(plan, batch))
     return Loaded(loaded, kept=entries - loaded, deleted=deleted)
 
 
 def _replace_plain(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
-    """A target without a key holds this entity's rows alone: all of them are replaced."""
+    """A row without a key cannot be found again: all that earlier loads brought is replaced."""
     _run(home, [load_sql.delete_plain_rows(plan), load_sql.delete_ledger(plan)])
     return _write_fresh(home, plan, batch)
 

@@ -96,9 +96,9 @@ def _apply(
 def _one_a_row(result: Any, rows: int, column: PythonColumn) -> list[Any]:
     """The values in the order of the rows. A Series in another order would give each row another's value."""
     import pandas
-    from pandas.api.types import is_array_like
+    from pandas.api.types import is_list_like
 
-    listed = isinstance(result, pandas.Series | list | tuple) or is_array_like(result)
+    listed = is_list_like(result) and not isinstance(result, dict | set | pandas.DataFrame)
     if not listed or getattr(result, "ndim", 1) != 1:
         raise ConfigurationError(
             f"{column.function} returned a {type(result).__name__}: return a Series of the index that it was given"
