@@ -87,7 +87,7 @@ def _indexed_unique(source: psycopg.Connection, plan: EntityPlan) -> bool:
         if table
         else None
     )
-    if relation is None:
+    if relation is None or catalog.has_heirs(source, relation.oid):
         return False
     key = set(plan.entity.source_key)
     return any(set(index.columns) <= key for index in catalog.unique_indexes(source, relation.oid))
