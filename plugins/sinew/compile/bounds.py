@@ -92,7 +92,7 @@ def source_predicate(
     """Predicate over the source relation: the rows of one batch."""
     parts = [membership(plan, phase, alias)]
     if range_.kind == "null_keys":
-        parts.append(sql.SQL("NOT {}").format(key_given(plan, alias)))
+        parts += [*_left_over(plan, phase, alias), sql.SQL("NOT {}").format(key_given(plan, alias))]
     elif not plan.keyless:
         parts.append(within(source_key_values(plan, alias), plan.key_types, range_))
         if plan.key_nullable:
@@ -119,6 +119,12 @@ def ordered_source_keys(plan: EntityPlan, alias: str = "r") -> list[sql.Composab
     ]
 
 
+def earlier_phases(migration: Migration, phase: str) -> list[str]:
+    """Names of the phases that move before this one."""
+    names = [item.name for item in migration.phases]
+    return names[: names.index(phase)]
+
+
 def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable:
     """Predicate: the entity's own ``where`` holds, and the row follows its cohort root into this phase.
 
@@ -134,6 +140,24 @@ def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable
     ):
         parts.append(_follow(plan.migration, path, alias, wanted))
     return sql.SQL(" AND ").join(parts) if parts else ALWAYS
+
+
+def _left_over(plan: EntityPlan, phase: str, alias: str) -> list[sql.Composable]:
+    """Predicate for the last phase: no earlier one has read the row.
+
+    Only for rows without a key; of others the row ledger knows which phase brought them.
+    """
+    migration = plan.migration
+    path = migration.cohort_path(plan.entity.name)
+    wheres = [item.where for item in migration.phases[:-1] if item.where]
+    if path is None or not wheres or phase != migration.phases[-1].name:
+        return []
+    root = f"{alias}{len(path)}" if path else alias
+    taken = sql.SQL(" OR ").join(
+        sql.SQL("({}) IS TRUE").format(_qualified(where, root)) for where in wheres
+    )
+    read = _follow(migration, path, alias, sql.SQL("({})").format(taken))
+    return [sql.SQL("({}) IS NOT TRUE").format(read)]
 
 
 def _phase_predicate(migration: Migration, phase: str, alias: str) -> sql.Composable | None:

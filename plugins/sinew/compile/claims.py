@@ -1,7 +1,8 @@
 """Row ledger against target, in the database that holds both: what the ledger claims, and what is.
 
 An entry claims a target row while it is live or kept, and also after a later change of its source
-row was rejected: the target then holds the last good version. Of a kept row, which was in the
+row was rejected: the target then holds the last good version. The entry of a deleted row claims its
+target row as long as it has its hash: until that row could be taken out. Of a kept row, which was in the
 target before, only the existence is claimed.
 """
 
@@ -62,7 +63,9 @@ def _joined(claims: Claims) -> sql.Composed:
     return _by_key(claims) if claims.key else _by_hash(claims)
 
 
-_STATES = sql.SQL("state IN ('live', 'kept', 'rejected')")
+_STATES = sql.SQL(
+    "(state IN ('live', 'kept', 'rejected') OR state = 'deleted' AND target_hash IS NOT NULL)"
+)
 
 
 def _by_key(claims: Claims) -> sql.Composed:

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import Range, within
+from sinew.compile.bounds import Range, earlier_phases, within
 from sinew.compile.column_values import KEYLESS_KEY
-from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.table_sql import staging_table
 
 COMMA = sql.SQL(", ")
 AND = sql.SQL(" AND ")
+
+# Entries whose target row an earlier load brought and that is still there.
+_HELD = sql.SQL(
+    "(w.state IN ('live', 'rejected') OR w.state = 'deleted' AND w.target_hash IS NOT NULL)"
+)
 
 
 def ledger_range(plan: EntityPlan, range_: Range, alias: str = "w") -> sql.Composable:
@@ -83,10 +88,12 @@ def insert_target_keeping(plan: EntityPlan, batch_id: int, *, fresh: bool) -> sq
 
 def _brought(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """SELECT: this target row (alias t) was brought by an earlier load of the source row that is staged for it."""
-    return sql.SQL(
-        "SELECT FROM {} AS w JOIN {} AS s ON {} WHERE {} AND w.state IN ('live', 'rejected')"
-    ).format(
-        plan.ledger, staging_table(batch_id), AND.join(_staged_key(plan)), _ledger_target(plan)
+    return sql.SQL("SELECT FROM {} AS w JOIN {} AS s ON {} WHERE {} AND {}").format(
+        plan.ledger,
+        staging_table(batch_id),
+        AND.join(_staged_key(plan)),
+        _ledger_target(plan),
+        _HELD,
     )
 
 
@@ -100,11 +107,17 @@ def create_new_keys(plan: EntityPlan) -> sql.Composed:
 
 
 def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Number of staged target keys that a row holds which this entity's ledger does not know."""
+    """Number of staged target keys that a row holds which this entity's ledger does not know.
+
+    A row that is to be taken out, because its source row vanished, leaves its key to the one that is staged.
+    """
     return sql.SQL(
         "SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {same} WHERE NOT EXISTS "
-        "(SELECT FROM {ledger} AS w WHERE {own} AND w.state IN ('live', 'kept', 'rejected'))"
+        "(SELECT FROM {ledger} AS w WHERE {own} AND ({held} OR w.state = 'kept')) AND NOT EXISTS "
+        "(SELECT FROM {ledger} AS w WHERE {same_target} AND w.state = 'deleted' AND w.target_hash IS NOT NULL)"
     ).format(
+        same_target=AND.join(_staged_target_key(plan)),
+        held=_HELD,
         staging=staging_table(batch_id),
         target=plan.target,
         same=AND.join(equal("s", name, "t", name) for name in plan.target_key),
@@ -217,14 +230,14 @@ def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed
         for i, name in enumerate(plan.target_key, start=1)
     )
     return sql.SQL(
-        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} "
-        "AND w.state IN ('live', 'rejected') AND {} AND ({})"
+        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND {} AND {} AND ({})"
     ).format(
         plan.target,
         plan.ledger,
         staging_table(batch_id),
         _ledger_target(plan),
         AND.join(_staged_key(plan)),
+        _HELD,
         ledger_range(plan, range_),
         differs,
     )
@@ -237,14 +250,72 @@ def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) 
     )
 
 
-def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
-    """Leave a tombstone for each of them, which keeps its target key."""
-    return sql.SQL("UPDATE {} AS w SET state = 'deleted', batch_id = {} WHERE {}").format(
-        plan.ledger, sql.Literal(batch_id), _vanished(plan, batch_id, phase, range_)
+def mark_vanished(
+    plan: EntityPlan, batch_id: int, phase: str, range_: Range, *, gone: bool
+) -> sql.Composed:
+    """Leave a tombstone for each of them, which keeps its target key.
+
+    Unless they are ``gone`` from the target the tombstone keeps the hash too, and by that its claim to the target
+    row, until ``delete_marked`` takes the row out. A row that was kept is the target's own and stays.
+    """
+    kept_hash = "CASE WHEN w.state = 'kept' THEN NULL ELSE w.target_hash END"
+    return sql.SQL(
+        "UPDATE {} AS w SET state = 'deleted', batch_id = {}, target_hash = {} WHERE {}"
+    ).format(
+        plan.ledger,
+        sql.Literal(batch_id),
+        sql.SQL("NULL") if gone else sql.SQL(kept_hash),
+        _vanished(plan, batch_id, phase, range_, states=("live", "rejected", "kept")),
     )
 
 
-def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
+def delete_marked(plan: EntityPlan) -> sql.Composed:
+    """Delete target rows whose tombstone still claims them, unless a living entry claims the row as well."""
+    same = AND.join(
+        sql.SQL("o.{0} = w.{0}").format(sql.Identifier(f"t{i}"))
+        for i in range(1, len(plan.target_key) + 1)
+    )
+    ledgers = [plan.ledger, *(ledger_of(plan.migration, name) for name in plan.sharing)]
+    claimed = sql.SQL(" OR ").join(
+        sql.SQL("EXISTS (SELECT FROM {} AS o WHERE {} AND o.state <> 'deleted')").format(
+            ledger, same
+        )
+        for ledger in ledgers
+    )
+    return sql.SQL(
+        "DELETE FROM {} AS t USING {} AS w WHERE {} AND w.state = 'deleted' AND w.target_hash IS NOT NULL "
+        "AND NOT ({})"
+    ).format(plan.target, plan.ledger, _ledger_target(plan), claimed)
+
+
+def release_marked(plan: EntityPlan) -> sql.Composed:
+    """Let tombstones go of the target rows that were taken out."""
+    return sql.SQL(
+        "UPDATE {} SET target_hash = NULL WHERE state = 'deleted' AND target_hash IS NOT NULL"
+    ).format(plan.ledger)
+
+
+def _vanished(
+    plan: EntityPlan,
+    batch_id: int,
+    phase: str,
+    range_: Range,
+    states: Sequence[str] = ("live", "rejected"),
+) -> sql.Composed:
+    """Predicate over the row ledger: this phase answers for the row, and this batch has not read it.
+
+    The last phase answers for all that no other phase of the mapping does.
+    """
+    last = phase == plan.migration.phases[-1].name
+    others = earlier_phases(plan.migration, phase)
+    brought = sql.SQL(
+        "w.batch_id {} (SELECT id FROM sinew.batch WHERE mapping = {} AND entity = {} AND phase = ANY({}))"
+    ).format(
+        sql.SQL("NOT IN" if last else "IN"),
+        sql.Literal(plan.migration.name),
+        sql.Literal(plan.entity.name),
+        sql.Literal(others if last else [phase]),
+    )
     same_key = sql.SQL(" AND ").join(
         sql.SQL("j.source_key ->> {} = w.{}::text").format(
             sql.Literal(name), sql.Identifier(f"k{i}")
@@ -252,16 +323,13 @@ def _vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql
         for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
     )
     return sql.SQL(
-        "{in_range} AND w.state IN ('live', 'rejected') "
-        "AND w.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
-        "AND phase = {phase}) "
+        "{in_range} AND w.state = ANY({states}) AND {brought} "
         "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
         "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' AND {same_key})"
     ).format(
         in_range=ledger_range(plan, range_),
-        mapping=sql.Literal(plan.migration.name),
-        entity=sql.Literal(plan.entity.name),
-        phase=sql.Literal(phase),
+        states=sql.Literal(list(states)),
+        brought=brought,
         staging=staging_table(batch_id),
         staged=AND.join(_staged_key(plan)),
         batch=sql.Literal(batch_id),

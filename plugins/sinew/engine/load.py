@@ -104,9 +104,9 @@ def _write_fresh(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Lo
 def _write_over(
     home: psycopg.Connection, plan: EntityPlan, batch: Batch, empty: bool, existing: str
 ) -> Loaded:
+    deleted = 0 if empty else _clear_earlier(home, plan, batch)
     if existing == "fail":
         _refuse_foreign(home, plan, batch)
-    deleted = 0 if empty else _clear_earlier(home, plan, batch)
     loaded = _run(home, [load_sql.upsert_target(plan, batch.id)])
     _run(home, [load_sql.upsert_ledger(plan, batch.id), *_rejected(plan, batch)])
     return Loaded(loaded, deleted=deleted)
@@ -130,14 +130,17 @@ def _replace_plain(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
 
 def _clear_earlier(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
     """Take out what an earlier load of this range brought and the source no longer has."""
-    deleted = _run(home, [load_sql.delete_vanished(plan, batch.id, batch.phase, batch.range)])
-    _run(
-        home,
-        [
-            load_sql.mark_vanished(plan, batch.id, batch.phase, batch.range),
-            load_sql.delete_moved(plan, batch.id, batch.range),
-        ],
-    )
+    now = batch.id, batch.phase, batch.range
+    gone = True
+    try:
+        with home.transaction():
+            home.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            _run(home, [load_sql.delete_vanished(plan, *now)])
+    except psycopg.errors.ForeignKeyViolation:
+        # Children are loaded after their parents: the second pass takes the rows out, children first.
+        gone = False
+    deleted = _run(home, [load_sql.mark_vanished(plan, *now, gone=gone)])
+    _run(home, [load_sql.delete_moved(plan, batch.id, batch.range)])
     return deleted
 
 
