@@ -131,14 +131,17 @@ def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable
     A predicate counts only when it IS TRUE, and the first phase that matches wins. The last phase has no
     predicate: it is whatever no other phase accounts for, or rows whose predicate is NULL would fall between.
     """
+    migration, name = plan.migration, plan.entity.name
     parts: list[sql.Composable] = []
     if plan.entity.where:
         parts.append(sql.SQL("({}) IS TRUE").format(_qualified(plan.entity.where, alias)))
-    path = plan.migration.cohort_path(plan.entity.name)
-    if path is not None and (
-        wanted := _phase_predicate(plan.migration, phase, f"{alias}{len(path)}" if path else alias)
-    ):
-        parts.append(_follow(plan.migration, path, alias, wanted))
+    before = earlier_phases(migration, phase)
+    last = phase == migration.phases[-1].name
+    if not last and migration.cohort_path(name) is not None:
+        parts.append(_moved_by(migration, name, len(before), alias))
+        if before:
+            earlier = _moved_by(migration, name, len(before) - 1, alias)
+            parts.append(sql.SQL("({}) IS NOT TRUE").format(earlier))
     return sql.SQL(" AND ").join(parts) if parts else ALWAYS
 
 
@@ -147,47 +150,50 @@ def _left_over(plan: EntityPlan, phase: str, alias: str) -> list[sql.Composable]
 
     Only for rows without a key; of others the row ledger knows which phase brought them.
     """
-    migration = plan.migration
-    path = migration.cohort_path(plan.entity.name)
-    wheres = [item.where for item in migration.phases[:-1] if item.where]
-    if path is None or not wheres or phase != migration.phases[-1].name:
+    migration, name = plan.migration, plan.entity.name
+    before = earlier_phases(migration, phase)
+    if migration.cohort_path(name) is None or not before or phase != migration.phases[-1].name:
         return []
-    root = f"{alias}{len(path)}" if path else alias
-    taken = sql.SQL(" OR ").join(
-        sql.SQL("({}) IS TRUE").format(_qualified(where, root)) for where in wheres
+    earlier = _moved_by(migration, name, len(before) - 1, alias)
+    return [sql.SQL("({}) IS NOT TRUE").format(earlier)]
+
+
+def _moved_by(migration: Migration, entity: str, position: int, alias: str) -> sql.Composable:
+    """Predicate: the row moves in one of the phases up to ``position``, which all have a ``where``.
+
+    That is when its root row does; and when each row that it cannot do without does, for it may refer to the root
+    in several ways. A reference that is NULL holds nothing back, but for the one that leads to the root.
+    """
+    path = migration.cohort_path(entity)
+    if not path:
+        wheres = [phase.where or "true" for phase in migration.phases[: position + 1]]
+        parts = [sql.SQL("({}) IS TRUE").format(_qualified(where, alias)) for where in wheres]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))
+    held = [path[0], *(ref for ref in migration.cohort_refs(entity) if ref.name != path[0].name)]
+    return sql.SQL(" AND ").join(
+        _parent_moved_by(migration, ref, position, alias, f"{alias}{i}", optional=i > 1)
+        for i, ref in enumerate(held, start=1)
     )
-    read = _follow(migration, path, alias, sql.SQL("({})").format(taken))
-    return [sql.SQL("({}) IS NOT TRUE").format(read)]
 
 
-def _phase_predicate(migration: Migration, phase: str, alias: str) -> sql.Composable | None:
-    names = [item.name for item in migration.phases]
-    position = names.index(phase)
-    own = migration.phases[position].where
-    if own is None:
-        return None
-    earlier = [item.where for item in migration.phases[:position] if item.where]
-    parts = [sql.SQL("({}) IS TRUE").format(_qualified(own, alias))]
-    parts += [sql.SQL("({}) IS NOT TRUE").format(_qualified(where, alias)) for where in earlier]
-    return sql.SQL(" AND ").join(parts)
-
-
-def _follow(
-    migration: Migration, path: Sequence[RefColumn], alias: str, wanted: sql.Composable
+def _parent_moved_by(
+    migration: Migration, ref: RefColumn, position: int, alias: str, parent: str, *, optional: bool
 ) -> sql.Composable:
-    """EXISTS, one inside the other, along the references from the entity to the cohort root."""
-    predicate = wanted
-    for depth in range(len(path), 0, -1):
-        ref = path[depth - 1]
-        child, parent = (alias if depth == 1 else f"{alias}{depth - 1}"), f"{alias}{depth}"
-        joined = sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(parent, key), sql.Identifier(child, by))
-            for key, by in zip(migration.entities[ref.entity].source_key, ref.by, strict=True)
-        )
-        predicate = sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
-            source_relation(migration, ref.entity, parent), joined, predicate
-        )
-    return predicate
+    joined = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(parent, key), sql.Identifier(alias, by))
+        for key, by in zip(migration.entities[ref.entity].source_key, ref.by, strict=True)
+    )
+    there = sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
+        source_relation(migration, ref.entity, parent),
+        joined,
+        _moved_by(migration, ref.entity, position, parent),
+    )
+    if not optional:
+        return there
+    absent = sql.SQL(" OR ").join(
+        sql.SQL("{} IS NULL").format(sql.Identifier(alias, by)) for by in ref.by
+    )
+    return sql.SQL("({} OR {})").format(absent, there)
 
 
 def _qualified(text: str, alias: str) -> sql.Composable:
