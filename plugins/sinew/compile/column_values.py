@@ -161,10 +161,15 @@ def _identity(plan: EntityPlan, fact: ColumnFact, own_ledger: bool) -> sql.Compo
     for all rows.
     """
     # pg_get_serial_sequence takes the table as an SQL name, so the identifiers must be quoted inside the text.
-    table = plan.target.as_string(None)
-    fresh = sql.SQL("nextval(pg_get_serial_sequence({}, {})::regclass)").format(
-        sql.Literal(table), sql.Literal(fact.name)
-    )
+    # A shadow has an identity of its own, but a serial column's sequence belongs to the live table.
+    live = sql.Identifier(plan.migration.target.schema_name, plan.entity.into)
+    sequences = [
+        sql.SQL("pg_get_serial_sequence({}, {})").format(
+            sql.Literal(table.as_string(None)), sql.Literal(fact.name)
+        )
+        for table in ((plan.target, live) if plan.shadow else (live,))
+    ]
+    fresh = sql.SQL("nextval(coalesce({})::regclass)").format(sql.SQL(", ").join(sequences))
     type_ = sql.SQL(fact.type.sql)
     if not own_ledger:
         return sql.SQL("({})::{}").format(fresh, type_)
