@@ -42,10 +42,15 @@ def lock_mapping(home: psycopg.Connection, mapping: str) -> None:
 
 
 def activate(home: psycopg.Connection, migration: Pipeline) -> str:
-    """Make this text of the mapping the active one; returns its fingerprint."""
+    """Make this text of the mapping the active one; returns its fingerprint.
+
+    A big bang that comes back to a text of before has its tables still to swap.
+    """
     fingerprint = migration.fingerprint()
     home.execute(
-        "UPDATE sinew.mapping SET active = false WHERE name = %s AND active", (migration.name,)
+        "UPDATE sinew.mapping SET active = false, swapped_at = CASE WHEN fingerprint = %s THEN swapped_at END "
+        "WHERE name = %s",
+        (fingerprint, migration.name),
     )
     home.execute(
         "INSERT INTO sinew.mapping (name, fingerprint, body) VALUES (%s, %s, %s) "
