@@ -26,7 +26,12 @@ from tests.kit_api import QUICK, ApiSession, Asked, Reply, serving
 CURSOR = {
     "style": "cursor", "next": "$.meta.next_cursor", "parameter": "cursor", "size_parameter": "limit",
 }  # fmt: skip
-ORDERS = {"path": "/orders", "records": "$.data", "pagination": {**CURSOR, "size": 20}, "retry": QUICK}
+ORDERS = {
+    "path": "/orders",
+    "records": "$.data",
+    "pagination": {**CURSOR, "size": 20},
+    "retry": QUICK,
+}
 
 
 def lines(of: Any = "orders", concurrency: int = 4, **more: Any) -> Resource:
@@ -92,10 +97,14 @@ class TestReadEach:
     def test_a_page_that_nobody_takes_keeps_its_reader_from_going_on(self) -> None:
         def answer(asked: Asked) -> Reply:
             page = int(asked.query.get("cursor", 0))
-            return Reply({"data": [{"id": page}], "meta": {"next_cursor": page + 1 if page < 9 else None}})
+            return Reply(
+                {"data": [{"id": page}], "meta": {"next_cursor": page + 1 if page < 9 else None}}
+            )
 
         with serving(answer) as (server, session):
-            pages = read_each(session, lines(concurrency=3), [{"order_id": i} for i in range(9)], {})
+            pages = read_each(
+                session, lines(concurrency=3), [{"order_id": i} for i in range(9)], {}
+            )
             next(pages)
             settled = _settled(server.asked)
             # One page of each of three parents; the one that was taken has not been followed yet.
@@ -166,7 +175,9 @@ class TestTrouble:
                 read.append(page.number)
 
     def test_parents_that_are_only_named_have_to_be_given(self, session: ApiSession) -> None:
-        with pytest.raises(ConfigurationError, match="those of 'orders': give its records to read_each"):
+        with pytest.raises(
+            ConfigurationError, match="those of 'orders': give its records to read_each"
+        ):
             list(read_pages(session, lines(), {}))
 
     def test_a_parent_without_the_value_is_told(self) -> None:

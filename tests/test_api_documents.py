@@ -177,7 +177,9 @@ class TestPaths:
     def test_records_are_what_the_path_means(self, path: str, records: Any) -> None:
         assert query(path).records(self.ROOT) == records
 
-    @pytest.mark.parametrize("path", ["$.data[*].id", "$.data[1].id", "$.data[9]", "$..id", "$.map[*]", "$"])
+    @pytest.mark.parametrize(
+        "path", ["$.data[*].id", "$.data[1].id", "$.data[9]", "$..id", "$.map[*]", "$"]
+    )
     def test_the_short_way_finds_what_the_library_finds(self, path: str) -> None:
         from jsonpath import JSONPathEnvironment
 

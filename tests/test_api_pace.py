@@ -49,7 +49,10 @@ class TestHeaders:
                 Quota(7, 20, 100),
             ),
             ({"X-RateLimit-Remaining": "7", "X-RateLimit-Reset": "20"}, Quota(7, 20)),
-            ({"x-ratelimit-remaining": "7", "Date": DATE, "X-RateLimit-Reset": f"{EPOCH + 9}"}, Quota(7, 9)),
+            (
+                {"x-ratelimit-remaining": "7", "Date": DATE, "X-RateLimit-Reset": f"{EPOCH + 9}"},
+                Quota(7, 9),
+            ),
             ({"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{EPOCH + 9}000"}, Quota(0, 9)),
             ({"X-RateLimit-Remaining": "many"}, None),
             ({}, None),

@@ -82,7 +82,13 @@ def resource(name: str, **more: Any) -> Resource:
     params = {"style": style, **more.pop("params", {})}
     if "size" not in pagination:
         params["limit"] = SIZE
-    declared = {"path": "/orders", "params": params, "records": records, "key": ["$.id"], "retry": QUICK}
+    declared = {
+        "path": "/orders",
+        "params": params,
+        "records": records,
+        "key": ["$.id"],
+        "retry": QUICK,
+    }
     return Resource.model_validate(declared | {"pagination": pagination} | more)
 
 
@@ -129,22 +135,24 @@ class TestEveryStyle:
             assert ids(rest) == ids(whole[page.number :])
 
     @pytest.mark.parametrize("name", STYLES)
-    def test_a_collection_without_records_is_one_page(
-        self, name: str, session: ApiSession
-    ) -> None:
+    def test_a_collection_without_records_is_one_page(self, name: str, session: ApiSession) -> None:
         nothing = resource(name, params={"updated_from": "2099-01-01T00:00:00Z"})
-        assert [(page.number, page.records, page.is_last) for page in read_pages(session, nothing, {})] == [
-            (1, [], True)
-        ]
+        assert [
+            (page.number, page.records, page.is_last) for page in read_pages(session, nothing, {})
+        ] == [(1, [], True)]
 
-    @pytest.mark.parametrize("name", [name for name in STYLES if "short" not in name and "by size" not in name])
+    @pytest.mark.parametrize(
+        "name", [name for name in STYLES if "short" not in name and "by size" not in name]
+    )
     def test_a_server_that_sends_fewer_than_asked_loses_nothing(
         self, name: str, shop: ShopServer, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"max_size": 70}})
         assert sorted(ids(read_pages(session, resource(name), {}))) == all_ids(shop)
 
-    @pytest.mark.parametrize("name", ["link_header", "next_url", "cursor", "offset and total", "keyset"])
+    @pytest.mark.parametrize(
+        "name", ["link_header", "next_url", "cursor", "offset and total", "keyset"]
+    )
     def test_nor_does_one_that_sends_more(
         self, name: str, shop: ShopServer, session: ApiSession, control: Control
     ) -> None:
@@ -162,11 +170,15 @@ class TestEveryStyle:
 
     def test_post_with_the_page_in_the_body(self, shop: ShopServer, session: ApiSession) -> None:
         style = {**CURSOR, **BODIES, "send_in": "body"}
-        search = resource("cursor", path="/orders/search", method="POST", params={}, pagination=style)
+        search = resource(
+            "cursor", path="/orders/search", method="POST", params={}, pagination=style
+        )
         search = search.model_copy(update={"params": {}, "body": {"style": "cursor"}})
         assert ids(read_pages(session, search, {})) == all_ids(shop)
 
-    def test_records_come_as_the_server_has_them(self, shop: ShopServer, session: ApiSession) -> None:
+    def test_records_come_as_the_server_has_them(
+        self, shop: ShopServer, session: ApiSession
+    ) -> None:
         for page in read_pages(session, resource("cursor"), {}):
             for record in page.records:
                 exact = json.loads(record.text, parse_float=str)
@@ -192,7 +204,9 @@ class TestLies:
         self, name: str, session: ApiSession, control: Control
     ) -> None:
         control.set({"pages": {"lie": "other_host", "lie_from": 2}})
-        with pytest.raises(PaginationError, match=r"another server, http://other.example:80; allowed"):
+        with pytest.raises(
+            PaginationError, match=r"another server, http://other.example:80; allowed"
+        ):
             list(read_pages(session, resource(name), {}))
         assert control.counters.count() == 2
 
@@ -243,7 +257,9 @@ def listing(pagination: dict[str, Any], **more: Any) -> Resource:
     return Resource.model_validate(declared | more)
 
 
-def refused(pagination: dict[str, Any], handler: Callable[[Asked], Reply], **more: Any) -> SinewError:
+def refused(
+    pagination: dict[str, Any], handler: Callable[[Asked], Reply], **more: Any
+) -> SinewError:
     with serving(handler) as (_, session):
         with pytest.raises(SinewError) as raised:
             list(read_pages(session, listing(pagination, **more), {}))
@@ -321,7 +337,9 @@ class TestAnswersThatDoNotFit:
 
 class TestInclusiveKeyset:
     @pytest.mark.parametrize("cap", [100, 4])
-    @pytest.mark.parametrize("days", [[1], [1, 1, 1], [1, 1, 2, 2, 2, 3, 4, 4, 5], [1] * 3 + [2] * 3])
+    @pytest.mark.parametrize(
+        "days", [[1], [1, 1, 1], [1, 1, 2, 2, 2, 3, 4, 4, 5], [1] * 3 + [2] * 3]
+    )
     def test_records_that_share_a_value_come_once(self, days: list[int], cap: int) -> None:
         records = [{"id": i, "day": day} for i, day in enumerate(days)]
 

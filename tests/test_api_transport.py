@@ -204,7 +204,9 @@ class TestRefusals:
     def test_a_page_for_people_is_told_as_such(self) -> None:
         page = Reply(b"<!DOCTYPE html><p>Log in, Ann", 200, {"Content-Type": "text/html"})
         with serving(lambda asked: page) as (server, session):
-            with pytest.raises(ApiRefusedError, match=r"a page for people \(text/html\), not JSON") as e:
+            with pytest.raises(
+                ApiRefusedError, match=r"a page for people \(text/html\), not JSON"
+            ) as e:
                 send(session, call(), policy())
         assert len(server.asked) == 3 and "Ann" not in str(e.value)
 

@@ -34,9 +34,15 @@ class TestFormats:
         [
             ({}, "2026-03-29T12:30:15.250000Z"),
             ({"precision": "milliseconds"}, "2026-03-29T12:30:15.250Z"),
-            ({"precision": "milliseconds", "zone": "Europe/Berlin"}, "2026-03-29T14:30:15.250+02:00"),
+            (
+                {"precision": "milliseconds", "zone": "Europe/Berlin"},
+                "2026-03-29T14:30:15.250+02:00",
+            ),
             ({"format": "epoch_milliseconds"}, "1774787415250"),
-            ({"format": "%d.%m.%Y %H:%M:%S.%f", "zone": "Asia/Tokyo"}, "29.03.2026 21:30:15.250000"),
+            (
+                {"format": "%d.%m.%Y %H:%M:%S.%f", "zone": "Asia/Tokyo"},
+                "29.03.2026 21:30:15.250000",
+            ),
         ],
     )
     def test_a_moment_is_written_as_declared(self, declared: dict[str, Any], text: str) -> None:
@@ -90,7 +96,10 @@ class TestBounds:
         ("declared", "bounds"),
         [
             ({}, ("2026-03-29T00:00:00.000000Z", "2026-03-30T00:00:00.000000Z")),
-            ({"upper": "inclusive"}, ("2026-03-29T00:00:00.000000Z", "2026-03-29T23:59:59.999999Z")),
+            (
+                {"upper": "inclusive"},
+                ("2026-03-29T00:00:00.000000Z", "2026-03-29T23:59:59.999999Z"),
+            ),
             (
                 {"lower": "exclusive", "precision": "seconds"},
                 ("2026-03-28T23:59:59Z", "2026-03-30T00:00:00Z"),
@@ -118,7 +127,9 @@ class TestBounds:
             ("since", "2026-03-29T12:30:15.250000Z")
         ]
 
-    @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"])
+    @pytest.mark.parametrize(
+        "zone", ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]
+    )
     @pytest.mark.parametrize("form", ["rfc3339", "date", "epoch_seconds", "%Y-%m-%dT%H:%M:%S"])
     @settings(max_examples=20)
     @given(start=st.dates(date(2025, 1, 1), date(2027, 1, 1)))
