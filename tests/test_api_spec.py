@@ -78,17 +78,29 @@ class TestResources:
             ({"body": {"a": 1}}, "a GET has no body"),
             ({"pagination": CURSOR | {"send_in": "body"}}, "a GET has no body"),
             ({"pagination": CURSOR | {"size_parameter": "limit"}}, "without `size`"),
-            ({"pagination": {"style": "offset", "size": 1}}, "an overlap of one record needs pages of two"),
-            ({"pagination": {"style": "offset", "advance": "size", "size": 9}}, "`check: every_page`"),
+            (
+                {"pagination": {"style": "offset", "size": 1}},
+                "an overlap of one record needs pages of two",
+            ),
+            (
+                {"pagination": {"style": "offset", "advance": "size", "size": 9}},
+                "`check: every_page`",
+            ),
             ({"pagination": {"style": "page_number", "end": "short"}}, "needs `size`"),
             ({"pagination": {"style": "keyset", "parameters": {}}}, "at least 1 item"),
             ({"pagination": {"style": "scroll"}}, "does not match any of the expected tags"),
             ({"timeouts": {"read": 0}}, "greater than 0"),
             ({"timeouts": {"read": float("inf")}}, "finite"),
             ({"limits": {"concurrency": 100}}, "less than or equal to 64"),
-            ({"each": {"of": "orders", "take": {"id": "$.id"}}}, "all parents would get the same answer"),
+            (
+                {"each": {"of": "orders", "take": {"id": "$.id"}}},
+                "all parents would get the same answer",
+            ),
             ({"headers": {"Cookie": "a=b"}}, "does not belong into a mapping"),
-            ({"incremental": {"by": "since", "parameter": "s", "format": "iso"}}, "no format of a moment"),
+            (
+                {"incremental": {"by": "since", "parameter": "s", "format": "iso"}},
+                "no format of a moment",
+            ),
             ({"params": {"a": "{b"}}, "without its partner"),
         ],
     )
