@@ -15,18 +15,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from demo.shop.authserver.browser import Browser
+from demo.shop.authserver.browser import Browser, limited_body
+from demo.shop.authserver.connections import client_certificate, drop_connection
 from demo.shop.authserver.control import Fault
 from demo.shop.authserver.discovery import metadata
 from demo.shop.authserver.panel import panel
 from demo.shop.authserver.provider import Provider
 from demo.shop.authserver.requests import Answer, ServerRequest
 from demo.shop.authserver.tokens import certificate_thumbprint, user_claims
-from demo.shop.connections import client_certificate, drop_connection
 
 Handler = Callable[[Request], Awaitable[Response]]
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
-MAX_BODY = 64 * 1024
 
 
 def create_app(provider: Provider, *, tls: bool) -> Any:
@@ -97,14 +96,12 @@ class _Site:
 
     async def _read(self, request: Request) -> ServerRequest:
         """The parameters of the body; those of a URL end up in logs and are left alone."""
-        length = request.headers.get("content-length", "")
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        pairs: list[tuple[str, str]] = []
-        if kind == "application/x-www-form-urlencoded" and int(length or 0) <= MAX_BODY:
-            pairs = parse_qsl((await request.body()).decode(), keep_blank_values=True)
+        form = kind == "application/x-www-form-urlencoded"
+        pairs = parse_qsl(await limited_body(request), keep_blank_values=True) if form else []
         return ServerRequest(
             request.method,
-            str(request.url),
+            self._provider.issuer + request.url.path,
             request.headers,
             pairs,
             client_certificate(request.scope),
@@ -169,7 +166,7 @@ class _Site:
             elif name in ("token", "mtls_token"):
                 asked = await self._read(request)
                 with self._provider.store.lock:
-                    self._provider.count(asked, fault.kind)
+                    self._provider.count(asked, fault.error or fault.kind)
             return await _misbehave(fault, request)
 
         return respond
@@ -192,6 +189,8 @@ async def _misbehave(fault: Fault, request: Request) -> Response:
             return Response("Service unavailable", 503, headers)
         case "throttled":
             return JSONResponse({"error": "too_many_requests"}, 429, headers)
+        case "oauth_error":
+            return JSONResponse({"error": fault.error}, 400, NO_STORE)
         case "wrong_json":
             return Response('{"access_token": "', 200, media_type="application/json")
         case "no_token":

@@ -30,6 +30,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 TICKET_LIFETIME = 600
+MAX_BODY = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Browser:
         """RFC 6749 section 3.1: a question, or at once a redirect if consent is automatic."""
         if request.method == "POST":
             return await self._decided(request)
-        asked = ServerRequest("GET", str(request.url), request.headers, _query(request))
+        url = self._provider.issuer + request.url.path
+        asked = ServerRequest("GET", url, request.headers, _query(request))
         with self._provider.store.lock:
             try:
                 grant = self._provider.consent(asked, self.user)
@@ -129,8 +131,18 @@ def _query(request: Request) -> list[tuple[str, str]]:
     return parse_qsl(request.url.query, keep_blank_values=True)
 
 
+async def limited_body(request: Request) -> str:
+    """The body as text; what goes beyond the limit, or is no UTF-8, makes a wrong form of it."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            return ""
+    return body.decode(errors="replace")
+
+
 async def _form(request: Request) -> dict[str, str]:
-    return dict(parse_qsl((await request.body()).decode()))
+    return dict(parse_qsl(await limited_body(request)))
 
 
 def _stale() -> Response:

@@ -84,10 +84,10 @@ class Client(ClientMixin):
         """True if its tokens are bound to the certificate that it shows (RFC 8705 section 3)."""
         return self.certificate_bound or self.method in TLS_METHODS
 
-    def verification_keys(self) -> KeySet:
-        """What its assertions are verified with: its public key, or its secret."""
+    def verification_keys(self) -> Key | KeySet:
+        """What its assertions are verified with: its public key by id, or its secret."""
         if self.method == "client_secret_jwt":
-            return KeySet([OctKey.import_key(self.secret or "")])
+            return OctKey.import_key(self.secret or "")
         keys = [] if self.key is None else [self.key.as_dict(private=False)]
         return KeySet.import_key_set({"keys": keys})
 

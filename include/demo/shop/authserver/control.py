@@ -24,16 +24,18 @@ FAULTS = (
     "wrong_json",  # 200 with half a JSON document
     "html",  # 200 with a page of HTML
     "no_token",  # 200 with JSON that lacks the access token
+    "oauth_error",  # 400 with the error that is given besides
 )
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One misbehaviour: ``kind`` of ``FAULTS``, a Retry-After header, seconds to hang for."""
+    """One misbehaviour: ``kind`` of ``FAULTS``, and what it needs."""
 
     kind: str
     retry_after: str | None = None
     seconds: float = 30.0
+    error: str | None = None
 
 
 class Control:
@@ -72,19 +74,23 @@ class Control:
         retry_after: float | None = None,
         as_date: bool = False,
         seconds: float = 30.0,
+        error: str | None = None,
     ) -> None:
         """Let the next requests of an endpoint go wrong, after those that were asked for before.
 
         ``retry_after`` is in seconds and goes out as a number, or as an HTTP date if ``as_date``;
-        "throttled" says 1 by default. ``seconds`` is how long "hang" hangs.
+        "throttled" says 1 by default. ``seconds`` is how long "hang" hangs. ``error`` is what
+        "oauth_error" answers, such as slow_down.
         """
         _known("kind", kind, FAULTS)
+        if (kind == "oauth_error") != (error is not None):
+            raise ValueError("error goes with kind 'oauth_error', and with no other.")
         if retry_after is None and kind == "throttled":
             retry_after = 1
         header = None if retry_after is None else self._retry_after(retry_after, as_date)
         with self._store.lock:
             queue = self._faults.setdefault(endpoint, deque())
-            queue.extend([Fault(kind, header, seconds)] * count)
+            queue.extend([Fault(kind, header, seconds, error)] * count)
 
     def _retry_after(self, seconds: float, as_date: bool) -> str:
         return formatdate(self._clock.now() + seconds, usegmt=True) if as_date else f"{seconds:g}"

@@ -33,13 +33,12 @@ def generate_key(alg: str) -> Key:
 
 
 def sign(claims: Mapping[str, Any], key: Key, alg: str, **header: str) -> str:
-    """A compact JWS over ``claims``; the header names the key."""
+    """A compact JWS over ``claims``; the header names the key if it has an id."""
+    named = {"kid": key.kid} if key.kid else {}
     with warnings.catch_warnings():
         # RFC 9864 renames EdDSA to Ed25519; servers and clients of today still say EdDSA.
         warnings.simplefilter("ignore", SecurityWarning)
-        return jwt.encode(
-            {"alg": alg, "kid": key.kid, **header}, dict(claims), key, algorithms=[alg]
-        )
+        return jwt.encode({"alg": alg, **named, **header}, dict(claims), key, algorithms=[alg])
 
 
 def verify(token: str, keys: Key | KeySet, alg: str) -> Claims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import threading
@@ -9,9 +10,42 @@ from typing import Any
 
 import uvicorn
 
-from demo.shop.connections import ConnectionProtocol
+from demo.shop.authserver.connections import ConnectionProtocol
 
 START_SECONDS = 30
+LINGER_SECONDS = 0.5
+
+
+class AlertingLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop, whose servers say why they refuse a TLS handshake.
+
+    asyncio ends the connection before the alert is written, so that a client whose certificate is
+    refused sees an end of file, where other servers tell it "certificate expired" or "unknown CA".
+    This reaches into asyncio; where its inside changes, the alert is lost again, no more.
+    """
+
+    def _make_ssl_transport(self, *args: Any, **options: Any) -> Any:
+        transport = super()._make_ssl_transport(*args, **options)  # type: ignore[misc]
+        protocol = getattr(transport, "_ssl_protocol", None)
+        complete = getattr(protocol, "_on_handshake_complete", None)
+        if complete is None:
+            return transport
+        refused = False
+
+        def alert_first(error: Exception | None) -> None:
+            nonlocal refused
+            if refused:
+                return
+            if not isinstance(error, ssl.SSLError):
+                complete(error)
+                return
+            refused = True
+            protocol._process_outgoing()
+            # By TLS 1.3 the client may be sending already: closed at once, it would not read on.
+            self.call_later(LINGER_SECONDS, complete, error)
+
+        protocol._on_handshake_complete = alert_first
+        return transport
 
 
 class _Server(uvicorn.Server):
@@ -36,7 +70,7 @@ class ServerThread:
     """One HTTP server of this process; ``port`` 0 is any free one."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
-        self._socket = socket.socket()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((host, port))
         self.host = host
@@ -48,6 +82,7 @@ class ServerThread:
             app,
             http=ConnectionProtocol,
             ws="none",
+            loop=f"{__name__}:{AlertingLoop.__name__}",
             lifespan="off",
             log_config=None,
             access_log=False,
