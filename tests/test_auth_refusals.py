@@ -450,6 +450,7 @@ class TestCertificates:
         assert seen == [0o600, 0o600]
         assert list(tmp_path.iterdir()) == []
 
+    @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
     def test_tls_1_1_is_not_spoken(self, certificates: Certificates) -> None:
         context = certificates.server_context()
         context.minimum_version = ssl.TLSVersion.TLSv1
