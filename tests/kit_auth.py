@@ -21,6 +21,14 @@ def use(endpoint: ApiEndpoint, tokens: TokenStore, calls: int, said: Queue[str])
         said.put(TokenSource(endpoint, tokens).current())
 
 
+def renew_until_killed(endpoint: ApiEndpoint, tokens: TokenStore) -> None:
+    """Force a renewal again and again."""
+    source = TokenSource(endpoint, tokens)
+    token = source.current()
+    while True:
+        token = source.renewed(token)
+
+
 def renew(endpoint: ApiEndpoint, tokens: TokenStore, times: int, said: Queue[str]) -> None:
     """Force a renewal again and again; an error ends it, and is said."""
     source = TokenSource(endpoint, tokens)

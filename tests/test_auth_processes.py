@@ -17,7 +17,7 @@ from sinew.auth.life import TokenSource
 from sinew.auth.postgres_store import PostgresTokenStore
 from sinew.errors import LoginNeededError
 from tests.fix_auth import client_endpoint
-from tests.kit_auth import die, renew, use
+from tests.kit_auth import die, renew, renew_until_killed, use
 
 BASIC = "client_secret_basic"
 # Spawned: no thread of the servers here is in them.
@@ -127,30 +127,24 @@ def test_a_thousand_forced_renewals_survive_kills_at_random(
     """The server takes a token that was just replaced once more, as servers do for lost answers."""
     auth_server.settings.refresh_overlap = 60.0
     end, control = family(auth_server), auth_server.control
-    dice, kills, said = random.Random(7), 0, context.Queue()
-    lines: list[str] = []
+    dice, kills, ended_early = random.Random(7), 0, 0
     processes: list[Any] = []
     while control.token_requests(outcome="ok") < 1000:
-        processes = [one for one in processes if one.is_alive()]
         while len(processes) < 4:
-            # A queue of its own: a killed writer may leave a shared one locked.
-            processes.append(
-                context.Process(target=renew, args=(end, tokens, 100, context.Queue()))
-            )
+            processes.append(context.Process(target=renew_until_killed, args=(end, tokens)))
             processes[-1].start()
-        time.sleep(dice.uniform(0.5, 2.0))
-        victim = dice.choice(processes)
-        if victim.is_alive():
-            victim.kill()
-            kills += 1
+        time.sleep(dice.uniform(1.0, 3.0))
+        victim = processes.pop(dice.randrange(4))
+        ended_early += not victim.is_alive()
+        victim.kill()
+        victim.join()
+        kills += 1
     for process in processes:
-        process.join(60)
-    run(2, renew, end, tokens, 5)
-    _drain(said, lines)
+        process.kill()
+        process.join()
+    ok, asked = control.token_requests(outcome="ok"), control.token_requests()
     with capsys.disabled():
-        print(
-            f"\n{control.token_requests(outcome='ok')} renewals, {kills} kills, {control.families_revoked} families revoked"
-        )
-    assert kills > 20
-    assert control.families_revoked == 0
-    assert control.token_requests() == control.token_requests(outcome="ok")
+        print(f"\n{ok} renewals, {kills} kills, {control.families_revoked} families revoked")
+    assert (ended_early, control.families_revoked, asked - ok) == (0, 0, 0)
+    assert TokenSource(end, tokens).current()
+    assert kills >= 20
