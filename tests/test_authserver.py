@@ -1,4 +1,4 @@
-"""The demo's authorization server: clients, grants, tokens, as the RFCs have them."""
+"""The demo's authorization server: how clients prove who they are, and it as a process."""
 
 from __future__ import annotations
 
@@ -17,20 +17,15 @@ import pytest
 import requests
 from authlib.integrations.requests_client import OAuth2Session
 from authlib.oauth2.rfc7523 import PrivateKeyJWT
-from joserfc import jwt
-from joserfc.jwk import KeySet
 
 from demo.shop.authserver import AuthServer
 from demo.shop.authserver.clients import (
-    JWT_BEARER,
+    CONFIDENTIAL_METHODS,
     METHODS,
-    TOKEN_EXCHANGE,
 )
 from demo.shop.authserver.keys import generate_key
 from demo.shop.tls import Certificates, Leaf
-from tests.kit_authserver import ask, assertion, claims_of, error_of, token_of, vouched
-
-ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
+from tests.kit_authserver import ask, assertion, claims_of, error_of, token_of
 
 
 class TestClientAuthentication:
@@ -42,6 +37,13 @@ class TestClientAuthentication:
         said = server.introspect(answer["access_token"])
         assert said["client_id"] == server.clients[method].client_id
         assert (answer["access_token"].count(".") == 2) == (not method.endswith("_opaque"))
+
+    @pytest.mark.parametrize("method", CONFIDENTIAL_METHODS)
+    def test_every_confidential_method_leads_to_client_credentials(
+        self, tls_auth_server: AuthServer, method: str
+    ) -> None:
+        token_of(ask(tls_auth_server, method, grant_type="client_credentials"))
+        assert tls_auth_server.control.token_requests(method, "client_credentials", "ok") == 1
 
     @pytest.mark.parametrize("alg", ["es256", "ps256", "eddsa"])
     def test_assertions_may_be_signed_by_other_algorithms(
@@ -75,6 +77,13 @@ class TestClientAuthentication:
             "client_secret_basic",
             grant_type="client_credentials",
             client_secret=secret,
+        )
+        assert error_of(answer) == "invalid_request"
+
+    def test_a_client_id_that_is_not_its_own_is_refused(self, auth_server: AuthServer) -> None:
+        other = auth_server.clients["client_secret_post"].client_id
+        answer = ask(
+            auth_server, "client_secret_basic", grant_type="client_credentials", client_id=other
         )
         assert error_of(answer) == "invalid_request"
 
@@ -134,10 +143,10 @@ class TestClientAuthentication:
 
 
 class TestCertificates:
-    def ask_with(self, server: AuthServer, leaf: Leaf | None, path: str = "/token") -> Any:
+    def ask_with(self, server: AuthServer, leaf: Leaf | None) -> Any:
         client = server.clients["tls_client_auth"]
         shown = type(client)(**{**vars(client), "tls": leaf})
-        return ask(server, shown, path, grant_type="client_credentials")
+        return ask(server, shown, grant_type="client_credentials")
 
     def test_tokens_are_bound_to_the_certificate(self, tls_auth_server: AuthServer) -> None:
         answer = ask(
@@ -152,9 +161,34 @@ class TestCertificates:
         answer = self.ask_with(tls_auth_server, certificates.other_client)
         assert error_of(answer, 401) == "invalid_client"
 
-    @pytest.mark.parametrize("path", ["/token", "/mtls/token"])
-    def test_no_certificate_is_refused(self, tls_auth_server: AuthServer, path: str) -> None:
-        assert error_of(self.ask_with(tls_auth_server, None, path), 401) == "invalid_client"
+    def test_another_certificate_than_the_self_signed_one_is_refused(
+        self, tls_auth_server: AuthServer, certificates: Certificates
+    ) -> None:
+        client = tls_auth_server.clients["self_signed_tls_client_auth"]
+        shown = type(client)(**{**vars(client), "tls": certificates.client})
+        answer = ask(tls_auth_server, shown, grant_type="client_credentials")
+        assert error_of(answer, 401) == "invalid_client"
+
+    def test_the_right_subject_on_a_certificate_of_no_authority_is_refused(
+        self, tls_auth_server: AuthServer, certificates: Certificates
+    ) -> None:
+        client = tls_auth_server.clients.variant(
+            "tls_client_auth", "self_made", tls=certificates.self_signed_client
+        )
+        answer = ask(tls_auth_server, client, grant_type="client_credentials")
+        assert error_of(answer, 401) == "invalid_client"
+        assert "authority" in answer.json()["error_description"]
+
+    def test_no_certificate_is_refused(self, tls_auth_server: AuthServer) -> None:
+        assert error_of(self.ask_with(tls_auth_server, None), 401) == "invalid_client"
+
+    def test_the_alias_endpoints_want_a_certificate_of_everybody(
+        self, tls_auth_server: AuthServer
+    ) -> None:
+        form = {"grant_type": "client_credentials"}
+        token_of(ask(tls_auth_server, "tls_client_auth", "/mtls/token", **form))
+        answer = ask(tls_auth_server, "client_secret_post", "/mtls/token", **form)
+        assert error_of(answer, 401) == "invalid_client"
 
     @pytest.mark.parametrize(
         ("name", "alert"),
@@ -189,196 +223,6 @@ class TestCertificates:
         assert stat.S_IMODE(leaf.key.stat().st_mode) == 0o600
 
 
-class TestTokens:
-    def test_a_jwt_access_token_has_the_claims_of_rfc_9068(self, auth_server: AuthServer) -> None:
-        answer = token_of(ask(auth_server, "client_secret_post", grant_type="client_credentials"))
-        client = auth_server.clients["client_secret_post"]
-        claims = claims_of(auth_server, answer["access_token"])
-        assert claims["iss"] == auth_server.issuer
-        assert claims["sub"] == claims["client_id"] == client.client_id
-        assert claims["aud"] == "urn:demo:shop"
-        assert claims["exp"] - claims["iat"] == answer["expires_in"] == 300
-        assert claims["jti"]
-        header = jwt.decode(
-            answer["access_token"], KeySet.import_key_set(auth_server.public_jwks())
-        ).header
-        assert header["typ"] == "at+jwt"
-
-    def test_scope_is_narrowed_to_what_the_client_may_have(self, auth_server: AuthServer) -> None:
-        narrow = auth_server.clients.variant(
-            "client_secret_post", "narrow", scopes=("orders:read",)
-        )
-        wanted = {"grant_type": "client_credentials", "scope": "orders:read contacts:write"}
-        assert token_of(ask(auth_server, narrow, **wanted))["scope"] == "orders:read"
-
-    @pytest.mark.parametrize("scope", ["no:such", "contacts:write"])
-    def test_no_scope_at_all_is_an_error(self, auth_server: AuthServer, scope: str) -> None:
-        narrow = auth_server.clients.variant(
-            "client_secret_post", "narrow", scopes=("orders:read",)
-        )
-        answer = ask(auth_server, narrow, grant_type="client_credentials", scope=scope)
-        assert error_of(answer) == "invalid_scope"
-
-    def test_resources_and_audiences_end_up_in_the_token(self, auth_server: AuthServer) -> None:
-        answer = ask(
-            auth_server,
-            "client_secret_post",
-            grant_type="client_credentials",
-            resource=["urn:demo:marketing", "urn:demo:shop"],
-        )
-        claims = claims_of(auth_server, token_of(answer)["access_token"])
-        assert claims["aud"] == ["urn:demo:marketing", "urn:demo:shop"]
-
-    @pytest.mark.parametrize("name", ["resource", "audience"])
-    def test_an_unknown_resource_is_refused(self, auth_server: AuthServer, name: str) -> None:
-        wanted = {"grant_type": "client_credentials", name: "https://elsewhere.example"}
-        assert error_of(ask(auth_server, "client_secret_post", **wanted)) == "invalid_target"
-
-    def test_introspection_tells_owners_and_resource_servers_only(
-        self, auth_server: AuthServer
-    ) -> None:
-        opaque = "client_secret_basic_opaque"
-        token = token_of(ask(auth_server, opaque, grant_type="client_credentials"))["access_token"]
-        for asker, active in [
-            (opaque, True),
-            ("resource_server", True),
-            ("private_key_jwt", False),
-        ]:
-            said = ask(auth_server, asker, "/introspect", token=token).json()
-            assert said["active"] is active
-        assert said == {"active": False}
-
-    def test_a_revoked_token_is_no_longer_active(self, auth_server: AuthServer) -> None:
-        name = "client_secret_post"
-        token = token_of(ask(auth_server, name, grant_type="client_credentials"))["access_token"]
-        ask(auth_server, "private_key_jwt", "/revoke", token=token)
-        assert auth_server.introspect(token)["active"]
-        assert ask(auth_server, name, "/revoke", token=token).status_code == 200
-        assert auth_server.introspect(token) == {"active": False}
-
-    def test_expiry_follows_the_servers_clock(self, auth_server: AuthServer) -> None:
-        name = "client_secret_post"
-        token = token_of(ask(auth_server, name, grant_type="client_credentials"))["access_token"]
-        auth_server.control.clock_shift = 299
-        assert auth_server.introspect(token)["active"]
-        auth_server.control.clock_shift = 300
-        assert not auth_server.introspect(token)["active"]
-
-    @pytest.mark.parametrize(
-        ("form", "error"),
-        [
-            ({"grant_type": "password"}, "unsupported_grant_type"),
-            ({}, "unsupported_grant_type"),
-            ({"grant_type": "refresh_token"}, "invalid_request"),
-            ({"grant_type": "refresh_token", "refresh_token": "guess"}, "invalid_grant"),
-            ({"grant_type": ["client_credentials", "refresh_token"]}, "invalid_request"),
-        ],
-    )
-    def test_errors_are_those_of_rfc_6749(
-        self, auth_server: AuthServer, form: dict[str, Any], error: str
-    ) -> None:
-        assert error_of(ask(auth_server, "client_secret_post", **form)) == error
-
-    @pytest.mark.parametrize(
-        ("body", "headers"),
-        [
-            (b"\xff\xfe=%ff", {}),
-            (b"grant_type=client_credentials", {"Authorization": "Basic !"}),
-            (b"grant_type=client_credentials", {"Authorization": "Basic /w=="}),
-            (b"client_id=" + b"x" * 100_000, {}),
-            (b"client_assertion=a.b.c&client_assertion_type=x", {}),
-            (b"grant_type=client_credentials", {"Host": "evil.example"}),
-        ],
-    )
-    def test_malformed_requests_are_answered(
-        self, auth_server: AuthServer, body: bytes, headers: dict[str, str]
-    ) -> None:
-        kind = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = requests.post(
-            auth_server.token_endpoint, data=body, headers=kind | headers, timeout=10
-        )
-        assert answer.status_code in (400, 401)
-        assert answer.json()["error"]
-
-    def test_parameters_of_the_url_are_ignored(self, auth_server: AuthServer) -> None:
-        client = auth_server.clients["client_secret_post"]
-        secrets = {"client_id": client.client_id, "client_secret": client.secret}
-        url = f"{auth_server.token_endpoint}?grant_type=client_credentials"
-        answer = requests.post(url, params=secrets, timeout=10)
-        assert error_of(answer) == "unsupported_grant_type"
-
-
-class TestAssertionsAndExchange:
-    @pytest.mark.parametrize("method", ["none", "client_secret_basic", "private_key_jwt"])
-    def test_a_trusted_issuer_vouches_for_a_user(
-        self, auth_server: AuthServer, method: str
-    ) -> None:
-        form = {"grant_type": JWT_BEARER, "assertion": vouched(auth_server)}
-        token = token_of(ask(auth_server, method, **form))["access_token"]
-        assert claims_of(auth_server, token)["sub"] == "ada"
-
-    @pytest.mark.parametrize(
-        "changes",
-        [{"iss": "https://elsewhere.example"}, {"sub": "mallory"}, {"aud": "x"}, {"exp": 1}],
-    )
-    def test_a_wrong_assertion_is_refused(
-        self, auth_server: AuthServer, changes: dict[str, Any]
-    ) -> None:
-        form = {"grant_type": JWT_BEARER, "assertion": vouched(auth_server, **changes)}
-        assert error_of(ask(auth_server, "client_secret_post", **form)) == "invalid_grant"
-
-    def test_a_clients_own_key_vouches_for_nobody(self, auth_server: AuthServer) -> None:
-        client = auth_server.clients["private_key_jwt"]
-        forged = assertion(auth_server, client, iss=next(iter(auth_server.issuers)), sub="ada")
-        answer = ask(auth_server, client, grant_type=JWT_BEARER, assertion=forged)
-        assert error_of(answer) == "invalid_grant"
-
-    def test_a_token_is_exchanged_for_one_of_another_audience(
-        self, auth_server: AuthServer
-    ) -> None:
-        form = {"grant_type": JWT_BEARER, "scope": "orders:read contacts:read"}
-        subject = ask(auth_server, "none", assertion=vouched(auth_server), **form)
-        actor = ask(auth_server, "private_key_jwt", grant_type="client_credentials")
-        answer = ask(
-            auth_server,
-            "private_key_jwt",
-            grant_type=TOKEN_EXCHANGE,
-            subject_token=token_of(subject)["access_token"],
-            subject_token_type=ACCESS_TOKEN,
-            actor_token=token_of(actor)["access_token"],
-            actor_token_type=ACCESS_TOKEN,
-            audience="urn:demo:marketing",
-            scope="contacts:read",
-        )
-        body = token_of(answer)
-        assert body["issued_token_type"] == ACCESS_TOKEN
-        claims = claims_of(auth_server, body["access_token"])
-        assert (claims["sub"], claims["aud"]) == ("ada", "urn:demo:marketing")
-        assert claims["scope"] == "contacts:read"
-        assert claims["act"] == {"sub": auth_server.clients["private_key_jwt"].client_id}
-        assert claims["exp"] <= claims_of(auth_server, token_of(subject)["access_token"])["exp"]
-
-    @pytest.mark.parametrize(
-        ("changes", "error"),
-        [
-            ({"scope": "contacts:write"}, "invalid_scope"),
-            ({"audience": "urn:unknown"}, "invalid_target"),
-            ({"subject_token": "guess"}, "invalid_request"),
-            ({"subject_token_type": "urn:other"}, "invalid_request"),
-        ],
-    )
-    def test_an_exchange_never_gives_more(
-        self, auth_server: AuthServer, changes: dict[str, str], error: str
-    ) -> None:
-        subject = token_of(ask(auth_server, "client_secret_post", grant_type="client_credentials"))
-        form = {
-            "grant_type": TOKEN_EXCHANGE,
-            "subject_token": subject["access_token"],
-            "subject_token_type": ACCESS_TOKEN,
-        }
-        assert error_of(ask(auth_server, "client_secret_basic", **form | changes)) == error
-
-
 class TestAsAProcess:
     def test_it_serves_and_hands_its_credentials_to_its_owner_only(self, tmp_path: Path) -> None:
         file = tmp_path / "credentials.json"
@@ -406,6 +250,17 @@ class TestAsAProcess:
         finally:
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0
+
+    def test_nothing_secret_is_logged_at_any_level(
+        self, auth_server: AuthServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(0)
+        client = auth_server.clients["client_secret_post"]
+        first = auth_server.issue_refresh_token(client.name)
+        body = token_of(ask(auth_server, client, grant_type="refresh_token", refresh_token=first))
+        assert caplog.records
+        for secret in (client.secret, first, body["access_token"], body["refresh_token"]):
+            assert secret not in caplog.text
 
     def test_nothing_secret_is_in_a_repr(self, auth_server: AuthServer) -> None:
         for client in auth_server.clients.values():

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from demo.shop.authserver import AuthServer
-from demo.shop.authserver.clients import DEVICE_CODE, LOOPBACK_REDIRECT
+from demo.shop.authserver.clients import DEVICE_CODE, LOOPBACK_REDIRECT, METHODS
 from tests.fix_shop_servers import IndependentProvider
 from tests.kit_authserver import (
     ask,
@@ -23,6 +23,20 @@ from tests.kit_authserver import (
     returned,
     token_of,
 )
+
+
+@pytest.mark.parametrize("method", METHODS)
+class TestEveryMethod:
+    def test_redeems_codes(self, tls_auth_server: AuthServer, method: str) -> None:
+        tls_auth_server.control.auto_consent = True
+        code = returned(authorize(tls_auth_server, request_of(tls_auth_server, method)))["code"]
+        assert token_of(redeem(tls_auth_server, code, method))["id_token"]
+
+    def test_connects_devices(self, tls_auth_server: AuthServer, method: str) -> None:
+        begun = token_of(ask(tls_auth_server, method, "/device_authorization"))
+        tls_auth_server.control.approve_device(begun["user_code"])
+        form = {"grant_type": DEVICE_CODE, "device_code": begun["device_code"]}
+        assert token_of(ask(tls_auth_server, method, **form))["refresh_token"]
 
 
 class TestAuthorizationCode:
@@ -90,6 +104,7 @@ class TestAuthorizationCode:
         ("changes", "error"),
         [
             ({"code_challenge": None}, "invalid_request"),
+            ({"code_challenge": None, "code_challenge_method": None}, "invalid_request"),
             ({"code_challenge_method": "plain"}, "invalid_request"),
             ({"scope": "no:such"}, "invalid_scope"),
             ({"response_type": "token"}, "unsupported_response_type"),

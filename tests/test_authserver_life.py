@@ -88,9 +88,26 @@ class TestRefreshTokens:
 
     def test_another_client_cannot_use_or_end_it(self, auth_server: AuthServer) -> None:
         token = auth_server.issue_refresh_token("client_secret_post")
-        form = {"grant_type": "refresh_token", "refresh_token": token}
-        assert error_of(ask(auth_server, "private_key_jwt", **form)) == "invalid_grant"
-        token_of(self.refresh(auth_server, token))
+        newest = token_of(self.refresh(auth_server, token))["refresh_token"]
+        for stolen in (token, newest):
+            form = {"grant_type": "refresh_token", "refresh_token": stolen}
+            assert error_of(ask(auth_server, "private_key_jwt", **form)) == "invalid_grant"
+        token_of(self.refresh(auth_server, newest))
+
+    def test_a_resource_narrows_too_and_never_widens(self, auth_server: AuthServer) -> None:
+        token = auth_server.issue_refresh_token("client_secret_post")
+        wider = self.refresh(auth_server, token, resource="urn:demo:marketing")
+        assert error_of(wider) == "invalid_target"
+        token_of(self.refresh(auth_server, token, resource="urn:demo:shop"))
+
+    def test_only_the_newest_is_active(self, auth_server: AuthServer) -> None:
+        old = auth_server.issue_refresh_token("client_secret_post")
+        new = token_of(self.refresh(auth_server, old))["refresh_token"]
+        said = [
+            ask(auth_server, "client_secret_post", "/introspect", token=token).json()["active"]
+            for token in (old, new)
+        ]
+        assert said == [False, True]
 
     def test_scope_narrows_for_one_access_token(self, auth_server: AuthServer) -> None:
         both = "orders:read contacts:read"

@@ -176,8 +176,8 @@ class Provider(AuthorizationServer):
         except OAuth2Error as error:
             return self.handle_error_response(request, error)
         except ValueError:
-            error = InvalidRequestError(description="A parameter has a wrong value.")
-            return self.handle_error_response(request, error)
+            wrong = InvalidRequestError(description="A parameter has a wrong value.")
+            return self.handle_error_response(request, wrong)
 
     # What Authlib asks of a server
 

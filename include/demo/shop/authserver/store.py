@@ -32,6 +32,8 @@ class User:
         return self.sub
 
 
+SWEEP_FROM = 10_000  # access tokens in memory before the first look for old ones
+
 USERS = {
     user.sub: user
     for user in (
@@ -193,12 +195,23 @@ class Store:
         self._codes: dict[str, AuthorizationCode] = {}
         self._devices: dict[str, DeviceRequest] = {}
         self._seen: dict[tuple[str, str], float] = {}
+        self._next_sweep = SWEEP_FROM
 
     # Access tokens
 
     def add_access(self, token: AccessToken) -> None:
         with self.lock:
+            if len(self._access) >= self._next_sweep:
+                self._sweep()
             self._access[_digest(token.text)] = token
+
+    def _sweep(self) -> None:
+        """Forget what ended an hour ago, so that a server that stays up does not grow for ever."""
+        end = self._clock.now() - 3600
+        self._access = {key: one for key, one in self._access.items() if one.expires_at > end}
+        self._codes = {key: one for key, one in self._codes.items() if one.expires_at > end}
+        self._devices = {key: one for key, one in self._devices.items() if one.expires_at > end}
+        self._next_sweep = 2 * len(self._access) + SWEEP_FROM
 
     def access(self, text: str) -> AccessToken | None:
         """The token of this text, expired and revoked ones too."""
