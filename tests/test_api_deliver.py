@@ -80,7 +80,7 @@ def rows(count: int, change: ChangeKind = "create", version: int = 1) -> list[Ou
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[ShopServer]:
+def shop_api() -> Iterator[ShopServer]:
     with ShopServer() as server:
         yield server
 

@@ -47,7 +47,7 @@ def lines(of: Any = "orders", concurrency: int = 4, **more: Any) -> Resource:
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[ShopServer]:
+def shop_api() -> Iterator[ShopServer]:
     with ShopServer() as server:
         yield server
 

@@ -59,7 +59,7 @@ STYLES: dict[str, tuple[str, str, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def shop() -> Iterator[ShopServer]:
+def shop_api() -> Iterator[ShopServer]:
     with ShopServer() as server:
         yield server
 

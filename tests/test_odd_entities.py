@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sinew.errors import PreflightError
+from sinew.engine.planner import plan_phase, prepare
+from sinew.engine.steps import run_step
+from sinew.errors import ConfigurationError, PreflightError
 from tests.fix_pair import Pair
 
 NUMBERS = "CREATE TABLE a (x integer PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 5)"
@@ -81,5 +83,63 @@ def test_an_identity_needs_a_column_with_a_sequence(pair: Pair) -> None:
     with pytest.raises(PreflightError, match="no has no sequence of its own"):
         pair.run()
     pair.new("DROP TABLE t.a; CREATE TABLE t.a (no serial PRIMARY KEY)")
+    pair.run()
+    assert pair.new("SELECT count(*) FROM t.a") == [(5,)]
+
+
+@pytest.mark.parametrize(
+    ("step", "told"),
+    [
+        ("{check: '[a-'}", "'[a-', the argument of check: InvalidRegularExpression"),
+        ("{replace: {pattern: '(', with: ''}}", "'(', the argument of replace"),
+        (
+            "{cast: timestamp}, {tz: Europe/Berln}, {cast: text}",
+            "'Europe/Berln', the argument of tz",
+        ),
+    ],
+)
+def test_an_argument_that_no_row_could_pass_is_told_with_its_place(
+    pair: Pair, step: str, told: str
+) -> None:
+    pair.make(
+        "CREATE TABLE a (x integer PRIMARY KEY, v text)",
+        "CREATE TABLE t.a (x integer PRIMARY KEY, v text)",
+        f"entities:\n  a:\n    from: a\n    key: [x]\n    columns:\n      x: {{key: copy}}\n      v: {{from: v, do: [{step}]}}",
+    )
+    with pytest.raises(PreflightError) as raised:
+        pair.run()
+    assert told in str(raised.value)
+    assert ":11:" in str(raised.value)
+
+
+@pytest.mark.parametrize("relation", ["a", "{sql: some.sql}"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("bigint", "timestamptz USING to_timestamp(v)"),
+        ("timestamp", "timestamptz"),
+        ("integer", "bigint"),
+    ],
+)
+def test_a_source_column_that_changed_its_type_since_the_plan_is_not_misread(
+    pair: Pair, before: str, after: str, relation: str
+) -> None:
+    (pair.include / "sql" / "some.sql").write_text("SELECT x, v FROM public.a;")
+    pair.make(
+        f"CREATE TABLE a (x integer PRIMARY KEY, v {before}); INSERT INTO a VALUES (1, NULL)",
+        f"CREATE TABLE t.a (x integer PRIMARY KEY, v {before})",
+        f"entities: {{a: {{from: {relation}, key: [x], columns: {{x: {{key: copy}}, v: {{from: v}}}}}}}}",
+    )
+    prepare(pair.context())
+    (batch_id,) = plan_phase(pair.context(), "all")["a"]
+    pair.old(f"ALTER TABLE a ALTER v TYPE {after}")
+    with pytest.raises(ConfigurationError, match="columns of a changed their type .*v was"):
+        run_step(pair.context(), batch_id, "extract")
+
+
+def test_schemas_that_were_dropped_by_hand_are_made_again(pair: Pair) -> None:
+    pair.make(NUMBERS, "CREATE TABLE t.a (x integer PRIMARY KEY)", COPIED)
+    pair.run()
+    pair.new("DROP SCHEMA sinew_stage, sinew_rows CASCADE; TRUNCATE t.a")
     pair.run()
     assert pair.new("SELECT count(*) FROM t.a") == [(5,)]

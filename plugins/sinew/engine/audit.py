@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -86,6 +88,7 @@ def _audit_entity(
     facts = EntityFacts(read, written, unique, found.hash_mode)
     plan = EntityPlan(found.migration, entity, facts)
     _check_predicates(source, found, plan)
+    _check_arguments(home, found, entity)
     plan = _with_natural_types(home, found, plan)
     if len(found.problems) == before:
         for fact in plan.columns:
@@ -275,6 +278,32 @@ def _check_predicates(source: psycopg.Connection, found: Audit, plan: EntityPlan
             found.complain(
                 f"the source refuses the condition for {plan.entity.name}: {describe(error)}", *path
             )
+
+
+# Arguments that only a server can judge, and that would fail for every row.
+_JUDGED: dict[str, tuple[LiteralString, Callable[[Any], str]]] = {
+    "check": ("SELECT '' ~ %s", lambda argument: argument),
+    "replace": ("SELECT regexp_replace('', %s, '')", lambda argument: argument["pattern"]),
+    "tz": ("SELECT now() AT TIME ZONE %s", lambda argument: argument),
+}
+
+
+def _check_arguments(home: psycopg.Connection, found: Audit, entity: Entity) -> None:
+    """Let the home database read every regular expression and every time zone."""
+    for name, column in entity.columns.items():
+        for i, step in enumerate(column.do):
+            if step.name not in _JUDGED:
+                continue
+            query, part = _JUDGED[step.name]
+            try:
+                with home.transaction():
+                    home.execute(query, (part(step.argument),))
+            except psycopg.Error as error:
+                found.complain(
+                    f"the target's database cannot read {part(step.argument)!r}, the argument of {step.name}: "
+                    f"{describe(error)}; mend it",
+                    *("entities", entity.name, "columns", name, "do", i, step.name),
+                )
 
 
 def _with_natural_types(home: psycopg.Connection, found: Audit, plan: EntityPlan) -> EntityPlan:

@@ -27,6 +27,9 @@ def upgrade(home: psycopg.Connection) -> list[str]:
                 home.execute(file.read_text(encoding="utf-8"))
                 home.execute("INSERT INTO sinew.version (file) VALUES (%s)", (file.name,))
                 applied.append(file.name)
+        # What may be dropped by hand, at the price of moving or proving again.
+        home.execute("CREATE SCHEMA IF NOT EXISTS sinew_stage")
+        home.execute("CREATE SCHEMA IF NOT EXISTS sinew_rows")
     return applied
 
 
