@@ -291,4 +291,7 @@ def entity_fingerprint(migration: Pipeline, entity: Entity, facts: EntityFacts) 
     """sha256 of all that decides what becomes of this entity's rows, in the mapping and in both databases."""
     types = [(fact.name, fact.type.sql) for fact in facts.source + facts.target]
     body = [migration.entity_fingerprint(entity.name), types, facts.hash_mode]
+    # Phases do not count, but for what they change: whether a row keeps the key of a parent that may come later.
+    late = sorted(column for child, column in migration.late_refs if child == entity.name)
+    body += [late] if late else []
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()
