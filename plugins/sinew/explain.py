@@ -79,9 +79,10 @@ def _phases(migration: Pipeline) -> Iterator[str]:
     for number, phase in enumerate(migration.phases, start=1):
         yield f"{number}. **{phase.name}**: {_cohort(phase, root)}{_approval(phase)}"
     if root:
-        whole = [n for n in migration.entity_order if migration.cohort_path(n) is None]
-        if whole:
-            yield from ("", f"Whole in the first phase: {listed(whole)}.")
+        for phase, which in ((migration.phases[0], "first"), (migration.phases[-1], "last")):
+            whole = [n for n in migration.entity_order if migration.whole_in(n) == phase.name]
+            if whole:
+                yield from ("", f"Whole in the {which} phase: {listed(whole)}.")
 
 
 def _cohort(phase: Phase, root: str | None) -> str:
@@ -107,8 +108,7 @@ def levels(migration: Pipeline) -> list[list[str]]:
 
 def phase_entities(migration: Pipeline, phase: str) -> tuple[str, ...]:
     """Entities with batches in a phase: what does not reach the cohort's root goes in the first."""
-    first = phase == migration.phases[0].name
-    return tuple(n for n in migration.entity_order if first or migration.cohort_path(n) is not None)
+    return tuple(name for name in migration.entity_order if migration.takes_part(name, phase))
 
 
 def _order(migration: Pipeline) -> Iterator[str]:

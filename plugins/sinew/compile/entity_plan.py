@@ -146,6 +146,20 @@ class EntityPlan:
         return sql.Identifier(self.target_schema, self.entity.into)
 
     @property
+    def sharing(self) -> tuple[str, ...]:
+        """Other entities that load the same table."""
+        others = self.migration.entities.values()
+        return tuple(
+            e.name for e in others if e.into == self.entity.into and e.name != self.entity.name
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Whether the table that loads write to holds this entity's rows and no others."""
+        ours = self.shadow or self.migration.existing_of(self.entity.name) == "fail"
+        return ours and not self.sharing
+
+    @property
     def keyless(self) -> bool:
         """Whether rows are told apart by their whole content and an ordinal."""
         return self.entity.keyless

@@ -5,8 +5,9 @@ from __future__ import annotations
 from psycopg import sql
 
 from sinew.compile.bounds import ALWAYS, Range, in_window
+from sinew.compile.earlier_sql import vanished
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.load_sql import AND, ledger_target, staged_key, vanished
+from sinew.compile.load_sql import AND, ledger_target, staged_key
 from sinew.compile.table_sql import MOMENT, staging_table
 
 
