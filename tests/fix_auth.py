@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -74,6 +76,11 @@ def serving(respond: Respond = fine, context: ssl.SSLContext | None = None) -> I
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            if context is not None:
+                shake_hands(self.request)
+            super().setup()
+
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
@@ -117,6 +124,20 @@ def serving(respond: Respond = fine, context: ssl.SSLContext | None = None) -> I
     finally:
         server.shutdown()
         server.server_close()
+
+
+def shake_hands(connection: ssl.SSLSocket) -> None:
+    """Take a client in, or tell it why not: a close with bytes unread would throw the alert away."""
+    try:
+        connection.do_handshake()
+    except ssl.SSLError:
+        raw = socket.socket(fileno=connection.detach())
+        raw.settimeout(2)
+        raw.shutdown(socket.SHUT_WR)
+        with raw, contextlib.suppress(OSError):
+            while raw.recv(65_536):
+                pass
+        raise
 
 
 @pytest.fixture
