@@ -9,4 +9,5 @@ pytest_plugins = [
     "tests.fix_shop",
     "tests.fix_shop_api",
     "tests.fix_shop_servers",
+    "tests.fix_sync",
 ]
