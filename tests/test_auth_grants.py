@@ -112,3 +112,10 @@ def test_private_key_jwt_signs_with_other_keys(
 ) -> None:
     end = client_endpoint(auth_server, f"private_key_jwt_{algorithm}", url=guarded_api.url)
     assert open_session(end, MemoryTokenStore()).get("/").status_code == 200
+
+
+def test_a_secret_with_odd_characters_is_encoded_as_rfc_6749_says(
+    auth_server: AuthServer, guarded_api: Api
+) -> None:
+    end = client_endpoint(auth_server, "client_secret_basic_escaped", url=guarded_api.url)
+    assert open_session(end, MemoryTokenStore()).get("/").status_code == 200

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from demo.shop.authserver import AuthServer
 from demo.shop.tls import Certificates, Leaf
@@ -570,3 +571,29 @@ class TestATokenBoundToACertificate:
         assert other.slot == end.slot
         with pytest.raises(TokenRefusedError, match="register the subject or thumbprint"):
             TokenSource(other, store).current()
+
+
+class TestTwoServersWithTlsOfTheirOwn:
+    def test_each_sees_the_certificate_that_is_meant_for_it(
+        self, tls_auth_server: AuthServer, tls_api: Api, certificates: Certificates
+    ) -> None:
+        client = tls_auth_server.clients["tls_client_auth"]
+        extra = extra_of(tls_auth_server, client, "client_credentials")
+        extra["auth"]["tls"] = extra.pop("tls")
+        other = tls_of(certificates, certificates.other_client)
+        end = endpoint(extra | other, tls_api.url)
+        assert open_session(end, MemoryTokenStore()).get("/").status_code == 200
+        told = tls_auth_server.introspect(tls_api.requests[0].token)
+        assert told["cnf"] == {"x5t#S256": AuthorizationServer(end).thumbprint}
+        seen = ssl.DER_cert_to_PEM_cert(tls_api.requests[0].certificate or b"")
+        assert seen == ssl.DER_cert_to_PEM_cert(
+            certificates.other_client.x509.public_bytes(serialization.Encoding.DER)
+        )
+
+    def test_a_client_with_a_certificate_goes_where_the_document_sends_it(
+        self, tls_auth_server: AuthServer
+    ) -> None:
+        by_tls = AuthorizationServer(client_endpoint(tls_auth_server, "tls_client_auth"))
+        by_secret = AuthorizationServer(client_endpoint(tls_auth_server, BASIC))
+        assert by_tls.url("token_endpoint", "it") == f"{tls_auth_server.issuer}/mtls/token"
+        assert by_secret.url("token_endpoint", "it") == f"{tls_auth_server.issuer}/token"
