@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"sinew {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_lint, _schema, _explain, _audit, _run, _status, _redeliver, _diff, _report):
+    for add in (_lint, _schema, _explain, _audit, _run, _status, _redeliver, _diff, _report, _auth):
         add(commands)
     return top
 
@@ -205,6 +205,77 @@ def _report(commands: Commands) -> None:
     )
     made.add_argument("--phase", metavar="P", help="of this phase; default: the newest of all")
     made.add_argument("--output", metavar="FILE", help="write it here")
+
+
+def _auth(commands: Commands) -> None:
+    short = "log in to APIs, try connections, show tokens and revoke them"
+    made = commands.add_parser("auth", help=short, description=f"{short[0].upper()}{short[1:]}.")
+    verbs = made.add_subparsers(metavar="VERB", required=True)
+    for add in (_auth_login, _auth_test, _auth_show, _auth_logout):
+        add(verbs)
+
+
+def _auth_login(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs, "login", "log_in", "have a person consent in a browser or by a code"
+    )
+    made.add_argument(
+        "--device",
+        action="store_true",
+        help="by a code that is typed on any device; the connection's grant must be device_code",
+    )
+    made.add_argument(
+        "--no-browser", action="store_true", help="only print the address, open nothing"
+    )
+    made.add_argument(
+        "--paste",
+        action="store_true",
+        help="the browser is on another machine: read the address that it ended at from stdin",
+    )
+
+
+def _auth_test(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs,
+        "test",
+        "test",
+        "send one request; tell what was sent and got, never a secret",
+        " --path /orders",
+    )
+    made.add_argument(
+        "--path", metavar="PATH", default="", help="below the base URL; default: the base URL"
+    )
+
+
+def _auth_show(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs,
+        "show",
+        "show_token",
+        "show scopes, expiry and claims of the stored token; asks no server",
+    )
+    made.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _auth_logout(verbs: Commands) -> None:
+    _of_connection(
+        verbs, "logout", "log_out", "revoke the stored tokens at the server, and forget them"
+    )
+
+
+def _of_connection(
+    verbs: Commands, verb: str, function: str, short: str, example: str = ""
+) -> argparse.ArgumentParser:
+    made = _add(
+        verbs,
+        verb,
+        f"authenticating:{function}",
+        short,
+        f"sinew auth {verb} shop_api{example}",
+        mapping=False,
+    )
+    made.add_argument("connection", metavar="CONN", help="id of the API's connection")
+    return made
 
 
 def _phases(made: argparse.ArgumentParser, text: str) -> None:

@@ -12,6 +12,7 @@ from sinew.engine.session import Endpoint
 from sinew.engine.steps import Context
 from sinew.errors import ConfigurationError
 from sinew.hooks.connections import endpoint, endpoint_from_env
+from sinew.hooks.lookup import variable
 from sinew.hooks.mappings import read_pipeline
 from sinew.spec import Migration, read_mapping
 from sinew.spec.includes import include_root
@@ -84,7 +85,7 @@ def opener_of(conn_id: str) -> OpenApi:
     """How a connection's API is opened, by its variable; without one, as Airflow knows it."""
     from sinew.hooks.apis import api_opener, api_opener_from_env
 
-    if os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}"):
+    if knows_variable(conn_id):
         return api_opener_from_env(conn_id)
     try:
         import airflow.sdk  # noqa: F401
@@ -95,12 +96,17 @@ def opener_of(conn_id: str) -> OpenApi:
 
 def endpoint_of(conn_id: str) -> Endpoint:
     """A connection by its variable; without one, as Airflow knows it."""
-    if os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}"):
+    if knows_variable(conn_id):
         return endpoint_from_env(conn_id)
     try:
         return endpoint(conn_id)
     except ModuleNotFoundError:
         return endpoint_from_env(conn_id)
+
+
+def knows_variable(conn_id: str) -> bool:
+    """Whether a connection is given by its variable."""
+    return bool(os.environ.get(variable(conn_id)))
 
 
 def phases_of(migration: Pipeline, given: Sequence[str] | None) -> list[str]:
