@@ -12,13 +12,30 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
 from demo.shop.authserver import AuthServer, Client
 from demo.shop.tls import Certificates
+from demo.stack.postgres import EmbeddedPostgres
 from sinew.auth.endpoint import ApiEndpoint, ConnectionParts, read_endpoint
 from sinew.auth.postgres_store import PostgresTokenStore
+
+# One of each kind of fixed proof, with what to look for.
+SECRET = "pl4nted/s3cret+&="
+KINDS = [
+    {"type": "bearer", "token": SECRET},
+    {"type": "api_key", "key": SECRET},
+    {"type": "api_key", "key": SECRET, "in": "query", "name": "key"},
+    {"type": "api_key", "key": "pl4nted", "in": "cookie", "name": "sid"},
+    {"type": "basic", "username": "pl4nted", "password": "x"},
+    {"type": "hmac", "key_id": "pl4nted", "secret": "x"},
+    {"type": "hmac", "key_id": "pl4nted", "secret": "x", "scheme": "rfc9421"},
+]
+
+
+IDS = ["bearer", "header", "query", "cookie", "basic", "hmac", "rfc9421"]
 
 Respond = Callable[["Request"], tuple[int, dict[str, str], bytes]]
 
@@ -159,10 +176,26 @@ def fernet_key() -> str:
     return Fernet.generate_key().decode()
 
 
+@pytest.fixture(scope="session")
+def token_db(pg: EmbeddedPostgres) -> Iterator[str]:
+    """The conninfo of a database for tokens, one for all tests."""
+    pg.ensure_database("tokens")
+    yield pg.dsn("tokens")
+    pg.drop_database("tokens")
+
+
 @pytest.fixture
-def tokens(home_db: str, fernet_key: str) -> PostgresTokenStore:
-    """An empty store of tokens."""
-    return PostgresTokenStore(home_db, fernet_key)
+def tokens(token_db: str, fernet_key: str) -> PostgresTokenStore:
+    """An empty store of tokens, whose table is not made yet."""
+    with psycopg.connect(token_db, autocommit=True) as conn:
+        conn.execute("DROP SCHEMA IF EXISTS sinew_auth CASCADE")
+    return PostgresTokenStore(token_db, fernet_key)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries of the token endpoint that hardly wait, unless the server asks for it."""
+    monkeypatch.setattr("sinew.auth.server._FIRST_PAUSE", 0.01)
 
 
 def endpoint(extra: dict[str, Any], url: str = "http://127.0.0.1:9", **parts: Any) -> ApiEndpoint:

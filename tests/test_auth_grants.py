@@ -12,6 +12,7 @@ import requests
 from demo.shop.authserver import AuthServer
 from demo.shop.authserver.clients import CONFIDENTIAL_METHODS, METHODS
 from demo.shop.tls import Certificates
+from sinew.auth.life import TokenSource
 from sinew.auth.login import Prompt, login
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
@@ -79,8 +80,6 @@ def seed(server: AuthServer, name: str, grant: str) -> dict[str, Any]:
 
 
 def a_token(server: AuthServer, name: str) -> str:
-    from sinew.auth.life import TokenSource
-
     return TokenSource(client_endpoint(server, name), MemoryTokenStore()).current()
 
 

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from queue import Empty
 from typing import Any
 
 import pytest
@@ -41,8 +42,6 @@ def run(count: int, work: Callable[..., None], *args: Any) -> list[str]:
 
 
 def _drain(said: Any, lines: list[str]) -> None:
-    from queue import Empty
-
     try:
         while True:
             lines.append(said.get(timeout=0.05))

@@ -1,13 +1,12 @@
-"""Sessions: each kind of proof goes to its own API, and to nobody else; what they send, raise and never show."""
+"""Sessions: each kind of proof goes to its own API, and to nobody else; what they raise and never show."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import logging
 import pickle
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,11 @@ import pytest
 import requests
 
 from demo.shop.authserver import AuthServer
-from sinew.auth.models import Hmac
-from sinew.auth.probing import probe
 from sinew.auth.session import open_session
-from sinew.auth.showing import logout, show
-from sinew.auth.signing import _sign_rfc9421
 from sinew.auth.store import MemoryTokenStore
-from sinew.errors import AuthenticationError, LoginNeededError, RetriableError, UnavailableError
-from tests.fix_auth import Api, client_endpoint, endpoint, serving
+from sinew.errors import LoginNeededError, RetriableError, UnavailableError
+from tests.fix_auth import IDS, KINDS, SECRET, Api, client_endpoint, endpoint, serving
 
-SECRET = "pl4nted/s3cret+&="
 BASIC = "client_secret_basic"
 
 
@@ -101,18 +95,6 @@ class TestAUrl:
         assert api.tokens == ["abc"]
 
 
-KINDS = [
-    {"type": "bearer", "token": SECRET},
-    {"type": "api_key", "key": SECRET},
-    {"type": "api_key", "key": SECRET, "in": "query", "name": "key"},
-    {"type": "api_key", "key": "pl4nted", "in": "cookie", "name": "sid"},
-    {"type": "basic", "username": "pl4nted", "password": "x"},
-    {"type": "hmac", "key_id": "pl4nted", "secret": "x"},
-    {"type": "hmac", "key_id": "pl4nted", "secret": "x", "scheme": "rfc9421"},
-]
-IDS = ["bearer", "header", "query", "cookie", "basic", "hmac", "rfc9421"]
-
-
 class TestAnotherServer:
     @pytest.mark.parametrize("auth", KINDS, ids=IDS)
     @pytest.mark.parametrize("status", [302, 307])
@@ -176,8 +158,6 @@ class TestWhatIsRaised:
                 )
 
     def test_a_server_that_is_slow_is_retriable_by_either_name(self, api: Api) -> None:
-        import threading
-
         gate = threading.Event()
         api.respond = lambda request: (gate.wait(5) and 200 or 200, {}, b"")
         for error in (RetriableError, requests.Timeout):
@@ -246,167 +226,3 @@ class TestThreads:
             statuses = list(pool.map(lambda n: session.get(f"/{n}").status_code, range(40)))
         assert statuses == [200] * 40
         assert auth_server.control.token_requests() == 2
-
-
-def hmac_of(api: Api, **auth: Any) -> dict[str, str]:
-    session = session_of({"type": "hmac", "key_id": "k1", "secret": "s3cret", **auth}, api.url)
-    session.post("/orders?page=2", data=b'{"a": 1}')
-    return api.requests[-1].headers
-
-
-class TestASignature:
-    def test_covers_method_path_time_and_body(self, api: Api) -> None:
-        headers = hmac_of(api)
-        digest = hashlib.sha256(b'{"a": 1}').hexdigest()
-        text = f"POST\n/orders?page=2\n{headers['x-timestamp']}\n{digest}"
-        assert headers["x-signature"] == hmac.new(b"s3cret", text.encode(), "sha256").hexdigest()
-        assert (headers["x-content-sha256"], headers["x-key-id"]) == (digest, "k1")
-
-    def test_is_written_as_the_server_wants_it(self, api: Api) -> None:
-        headers = hmac_of(
-            api, template="{key_id}:{method}:{host}{path}:{timestamp}", algorithm="sha512", encoding="base64",
-            timestamp="rfc3339", signature="HMAC {key_id}:{signature}", signature_header="Authorization",
-            timestamp_header="Date-Signed", digest_header=None, key_id_header=None, secret_encoding="hex", secret="00ff",
-        )  # fmt: skip
-        stamp = headers["date-signed"]
-        host = api.url.removeprefix("http://")
-        text = f"k1:POST:{host}/orders?page=2:{stamp}"
-        mac = base64.b64encode(hmac.new(b"\x00\xff", text.encode(), "sha512").digest()).decode()
-        assert headers["authorization"] == f"HMAC k1:{mac}"
-        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", stamp)
-        assert "x-content-sha256" not in headers
-
-    def test_by_rfc_9421_has_the_signature_of_its_appendix_b_2_5(self) -> None:
-        auth = Hmac(
-            type="hmac", scheme="rfc9421", key_id="test-shared-secret", secret_encoding="base64",
-            secret="uzvJfB4u3N0Jy4T7NZ75MDVcr8zSTInedJtkgcu46YW4XByzNJjxBdtjUkdJPBtbmHhIDi6pcl8jsasjlTMtDQ==",
-            components=("date", "@authority", "content-type"),
-        )  # fmt: skip
-        request = requests.Request(
-            "POST", "https://example.com/foo?param=Value&Pet=dog",
-            headers={"Date": "Tue, 20 Apr 2021 02:07:55 GMT", "Content-Type": "application/json"},
-        ).prepare()  # fmt: skip
-        _sign_rfc9421(request, auth, created=1618884473, label="sig-b25")
-        assert (
-            request.headers["Signature"] == "sig-b25=:pxcQw6G3AjtMBQjwo8XzkZf/bws5LelbaMk5rGIGtE8=:"
-        )
-        assert request.headers["Signature-Input"] == (
-            'sig-b25=("date" "@authority" "content-type");created=1618884473;keyid="test-shared-secret"'
-        )
-
-    def test_by_rfc_9421_covers_the_body(self, api: Api) -> None:
-        headers = hmac_of(api, scheme="rfc9421")
-        digest = base64.b64encode(hashlib.sha256(b'{"a": 1}').digest()).decode()
-        assert headers["content-digest"] == f"sha-256=:{digest}:"
-        params = headers["signature-input"].removeprefix("sig1=")
-        host = api.url.removeprefix("http://")
-        base = "\n".join(
-            [
-                '"@method": POST', f'"@authority": {host}', '"@path": /orders', '"@query": ?page=2',
-                f'"content-digest": sha-256=:{digest}:', f'"@signature-params": {params}',
-            ]
-        )  # fmt: skip
-        mac = base64.b64encode(hmac.new(b"s3cret", base.encode(), "sha256").digest()).decode()
-        assert headers["signature"] == f"sig1=:{mac}:"
-
-    def test_needs_a_body_that_is_there(self, api: Api) -> None:
-        session = session_of({"type": "hmac", "key_id": "k", "secret": "s"}, api.url)
-        with pytest.raises(AuthenticationError, match="a streamed body cannot be signed"):
-            session.post("/", data=iter([b"a"]))
-
-    def test_of_a_component_that_is_not_there_says_which(self, api: Api) -> None:
-        with pytest.raises(AuthenticationError, match="names 'x-missing'"):
-            hmac_of(api, scheme="rfc9421", components=["@method", "x-missing"])
-
-
-class TestShowing:
-    def test_says_scopes_expiry_and_claims_and_no_token(
-        self, auth_server: AuthServer, guarded_api: Api
-    ) -> None:
-        end, store = client_endpoint(auth_server, BASIC, url=guarded_api.url), MemoryTokenStore()
-        assert show(end, store).state == "none"
-        open_session(end, store).get("/")
-        shown = show(end, store)
-        assert (shown.state, shown.scopes, shown.renewable) == ("alive", ("orders:read",), True)
-        assert shown.expires_in is not None and 290 < shown.expires_in <= 300
-        assert shown.claims["iss"] == auth_server.issuer
-        assert guarded_api.tokens[0] not in repr(shown)
-
-    def test_is_for_oauth_only(self, api: Api) -> None:
-        with pytest.raises(AuthenticationError, match="this needs oauth2"):
-            show(endpoint({"auth": {"type": "bearer", "token": "x"}}, api.url), MemoryTokenStore())
-
-
-class TestLogout:
-    def test_revokes_and_forgets(self, auth_server: AuthServer, guarded_api: Api) -> None:
-        first = auth_server.issue_refresh_token(BASIC)
-        end = client_endpoint(
-            auth_server, BASIC, "refresh_token", url=guarded_api.url, refresh_token=first
-        )
-        store = MemoryTokenStore()
-        open_session(end, store).get("/")
-        stored = store.peek(end.slot)
-        done = logout(end, store)
-        assert (done.was_stored, done.revoked) == (True, ("refresh_token", "access_token"))
-        assert (
-            stored is not None and not auth_server.introspect(stored.access_token or "")["active"]
-        )
-        assert store.peek(end.slot) is None
-        assert logout(end, store).was_stored is False
-
-    def test_without_an_endpoint_only_forgets(self, api: Api) -> None:
-        api.respond = lambda request: (200, {}, b'{"access_token": "a", "token_type": "bearer"}')
-        auth = {
-            "type": "oauth2",
-            "grant": "client_credentials",
-            "token_endpoint": api.url,
-            "client_id": "c",
-            "client_secret": "s",
-        }
-        end, store = endpoint({"auth": auth}, api.url), MemoryTokenStore()
-        open_session(end, store).get("/")
-        assert logout(end, store).revoked == ()
-        assert store.peek(end.slot) is None
-
-    def test_keeps_the_token_when_the_server_is_away(
-        self, auth_server: AuthServer, api: Api
-    ) -> None:
-        end, store = client_endpoint(auth_server, BASIC, url=api.url), MemoryTokenStore()
-        open_session(end, store).get("/")
-        auth_server.control.fail_next(3, "unavailable", endpoint="revocation")
-        with pytest.raises(RetriableError):
-            logout(end, store)
-        assert store.peek(end.slot) is not None
-
-
-class TestAProbe:
-    @pytest.mark.parametrize("auth", KINDS, ids=IDS)
-    def test_says_what_was_sent_and_got_and_no_secret(self, auth: dict[str, Any], api: Api) -> None:
-        done = probe(endpoint({"auth": auth}, api.url), MemoryTokenStore(), "/orders?token=pl4nted")
-        assert (done.status, done.good, done.url) == (200, True, f"{api.url}/orders")
-        assert done.sent
-        assert "pl4nted" not in repr(done)
-
-    def test_of_oauth_tells_of_its_token(self, auth_server: AuthServer, guarded_api: Api) -> None:
-        done = probe(client_endpoint(auth_server, BASIC, url=guarded_api.url), MemoryTokenStore())
-        assert done.good and done.token is not None and done.token.scopes == ("orders:read",)
-        assert f"an access token of {auth_server.issuer} (grant client_credentials" in done.sent
-        assert "Authorization" in done.headers
-        assert guarded_api.tokens[0] not in repr(done)
-
-    @pytest.mark.parametrize(
-        ("status", "asked", "word"),
-        [
-            (401, "", "correct the connection's secret"),
-            (403, 'Bearer error="insufficient_scope"', "lacks a scope"),
-            (403, "", "have the right granted"),
-            (404, "", "the path does not exist"),
-        ],
-    )
-    def test_says_what_to_do(self, status: int, asked: str, word: str, api: Api) -> None:
-        api.respond = lambda request: (status, {"WWW-Authenticate": asked} if asked else {}, b"")
-        done = probe(
-            endpoint({"auth": {"type": "bearer", "token": "x"}}, api.url), MemoryTokenStore()
-        )
-        assert word in done.advice
-        assert done.good == (status == 404)
