@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from demo.shop.service import ShopService
 from demo.stack.airflow_service import COMPONENTS, DATABASE, AirflowService
 from demo.stack.errors import StackError
 from demo.stack.files import locked, read_json
@@ -50,6 +51,8 @@ class Stack:
         self.home = Path(os.environ.get("SINEW_HOME") or self.root / ".sinew").resolve()
         self.postgres = EmbeddedPostgres(self.home / "postgres")
         self.airflow = AirflowService(self.home / "airflow", self.root, self.postgres)
+        # Started by the demo alone.
+        self.shop = ShopService(self.home / "shop")
 
     def up(self, say: Callable[[str], None] = lambda line: None) -> bool:
         """Start all that is not running and wait until it is healthy; True on the very first time.
@@ -85,6 +88,7 @@ class Stack:
             if supervisor:
                 end_session(supervisor, patience=30)
             self._end_strays()
+            self.shop.stop()
             self.postgres.stop()
 
     def dsn(self, connection: str) -> str:

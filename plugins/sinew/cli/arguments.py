@@ -23,12 +23,13 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``command`` of its result runs the chosen one."""
     top = argparse.ArgumentParser(
         prog="sinew",
-        description="Move databases in phases, in gated batches, with every row accounted for.",
+        description="Move databases in phases, and keep databases and APIs alike, in gated batches, with "
+        "every row accounted for.",
         epilog=f"{_CONNECTIONS} Each command tells more: sinew COMMAND --help.",
     )
     top.add_argument("--version", action="version", version=f"sinew {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_lint, _schema, _explain, _audit, _run, _status, _diff, _report, _auth):
+    for add in (_lint, _schema, _explain, _audit, _run, _status, _redeliver, _diff, _report, _auth):
         add(commands)
     return top
 
@@ -47,7 +48,7 @@ def _add(
         made.add_argument(
             "mapping",
             metavar="MAPPING",
-            help="name of a mapping in include/mappings/migrations, or a file's path",
+            help="name of a migration or a sync in include/mappings, or a file's path",
         )
     made.add_argument("--debug", action="store_true", help="show an error's traceback")
     made.set_defaults(command=_later(function))
@@ -78,18 +79,25 @@ def _lint(commands: Commands) -> None:
         "paths",
         metavar="PATH",
         nargs="*",
-        help="files or folders; default: include/mappings/migrations",
+        help="files or folders; default: include/mappings/migrations and include/mappings/syncs",
     )
 
 
 def _schema(commands: Commands) -> None:
-    _add(
+    made = _add(
         commands,
         "schema",
         "reading:schema",
         "print the JSON Schema of mapping files",
-        "sinew schema > include/mappings/mapping.schema.json",
+        "sinew schema sync > include/mappings/sync.schema.json",
         mapping=False,
+    )
+    made.add_argument(
+        "kind",
+        nargs="?",
+        choices=["migration", "sync"],
+        default="migration",
+        help="of which mapping files; default: migration",
     )
 
 
@@ -124,8 +132,9 @@ def _run(commands: Commands) -> None:
         commands,
         "run",
         "moving:run",
-        "plan, move and prove phases without Airflow; what is done already stays done",
-        "sinew run retail --phase pilot --parallelism 4",
+        "move the phases of a migration, or one window of a sync, without Airflow",
+        "sinew run retail --phase pilot --parallelism 4\n"
+        "  sinew run shop_orders --from 2026-03-01T00:00:00+00:00 --to 2026-03-02T00:00:00+00:00",
     )
     _phases(made, "phases to move, in the mapping's order; default: all")
     made.add_argument(
@@ -137,6 +146,20 @@ def _run(commands: Commands) -> None:
     made.add_argument(
         "--approved-by", metavar="PERSON", help="who approves the phases that need an approval"
     )
+    made.add_argument(
+        "--from",
+        dest="lower",
+        metavar="MOMENT",
+        help="of a sync: beginning of the window; default: where the last complete one ends",
+    )
+    made.add_argument(
+        "--to", dest="upper", metavar="MOMENT", help="of a sync: its end, exclusive; default: now"
+    )
+    made.add_argument(
+        "--keep-answers",
+        action="store_true",
+        help="of a sync: transform what an earlier run over the same window fetched",
+    )
 
 
 def _status(commands: Commands) -> None:
@@ -144,10 +167,21 @@ def _status(commands: Commands) -> None:
         commands,
         "status",
         "telling:status",
-        "tell how far a migration is, from its ledger",
+        "tell how far a migration or a sync is, from its ledger",
         "sinew status retail --json",
     )
     made.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _redeliver(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "redeliver",
+        "syncing:redeliver",
+        "let the next run of a sync send again what the API refused",
+        "sinew redeliver crm_contacts --entity contacts",
+    )
+    made.add_argument("--entity", metavar="E", help="only rows of this entity")
 
 
 def _diff(commands: Commands) -> None:
