@@ -23,8 +23,11 @@ RUN python3 -m venv /opt/venv \
 COPY dags /opt/sinew/dags
 COPY plugins /opt/sinew/plugins
 COPY include /opt/sinew/include
-# Without the ignore file Airflow would import each module of the package under its bare name.
-RUN test -f /opt/sinew/plugins/.airflowignore && python -m compileall -q /opt/sinew
+# Without the ignore file Airflow would import each module of the package under its bare name. A
+# checkout made under a strict umask has files that only its owner can read.
+RUN test -f /opt/sinew/plugins/.airflowignore \
+    && python -m compileall -q /opt/sinew \
+    && chmod -R a+rX /opt/sinew
 
 ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/sinew/dags \

@@ -33,6 +33,12 @@ def airflow_services() -> dict[str, dict[str, Any]]:
     return {name: each for name, each in SERVICES.items() if "./dags:" in str(each.get("volumes"))}
 
 
+def waited_for(service: str) -> set[str]:
+    """The services that must be up or done before this one is started."""
+    direct = set(SERVICES[service].get("depends_on", {}))
+    return direct.union(*(waited_for(each) for each in direct))
+
+
 def environment(service: str) -> Mapping[str, str]:
     return SERVICES[service].get("environment", {})
 
@@ -236,9 +242,22 @@ class TestImage:
         for stage in self.TEXT.split("\nFROM ")[1:3]:
             assert re.findall(r"^USER (\S+)$", stage, re.MULTILINE)[-1] == "50000:0"
 
+    def built(self) -> dict[str, dict[str, Any]]:
+        return {name: each for name, each in SERVICES.items() if "build" in each}
+
     def test_what_compose_builds_are_stages_of_the_image(self) -> None:
-        targets = {each["build"]["target"] for each in airflow_services().values()}
+        targets = {each["build"]["target"] for each in self.built().values()}
         assert targets == set(self.stages())
+
+    def test_each_image_is_built_for_one_service_alone(self) -> None:
+        images = [each["image"] for each in self.built().values()]
+        assert sorted(set(images)) == sorted(images)
+        assert {each["image"] for each in airflow_services().values()} == set(images)
+
+    def test_what_builds_an_image_comes_before_all_that_run_it(self) -> None:
+        users = {n for n, e in SERVICES.items() if e["image"] == SERVICES["init"]["image"]}
+        assert "init" in self.built()
+        assert all("init" in waited_for(name) for name in users - {"init"})
 
     def test_the_base_is_the_same_in_both_files(self) -> None:
         base = re.search(r"^ARG BASE_IMAGE=(\S+)$", self.TEXT, re.MULTILINE)
