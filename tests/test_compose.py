@@ -8,14 +8,21 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
+from cryptography.fernet import Fernet
+from psycopg.conninfo import make_conninfo
 
-from demo.compose import connections, health, make_env
+from demo.compose import connections, health, make_env, tokens
+from demo.stack.ports import HOST
+from demo.stack.postgres import EmbeddedPostgres
+from sinew.auth.postgres_store import PostgresTokenStore
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
@@ -83,21 +90,18 @@ class TestServices:
     def test_a_worker_can_be_multiplied(self) -> None:
         assert not {"container_name", "hostname", "ports"} & SERVICES["worker"].keys()
 
-    def test_a_worker_has_neither_the_metadata_nor_the_keys_that_encrypt_and_sign_tokens(
+    def test_a_worker_has_neither_the_metadata_nor_the_key_that_signs_tokens_of_tasks(
         self,
     ) -> None:
-        kept_back = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
-            "AIRFLOW__CORE__FERNET_KEY",
-            "AIRFLOW__API_AUTH__JWT_SECRET",
-        }
+        kept_back = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__API_AUTH__JWT_SECRET"}
         assert not kept_back & environment("worker").keys()
         assert kept_back <= environment("scheduler").keys()
         assert "POSTGRES" not in str(environment("worker"))
 
-    def test_a_worker_and_the_api_server_agree_on_the_key_of_the_logs(self) -> None:
-        key = "AIRFLOW__API__SECRET_KEY"
-        assert environment("worker")[key] == environment("api-server")[key]
+    @pytest.mark.parametrize("key", ["AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"])
+    def test_all_agree_on_the_keys_of_logs_and_of_api_tokens(self, key: str) -> None:
+        found = {environment(name).get(key) for name in airflow_services()}
+        assert len(found) == 1 and None not in found
 
     @pytest.mark.parametrize("name", sorted(airflow_services()))
     def test_airflow_has_no_more_rights_than_it_needs(self, name: str) -> None:
@@ -197,6 +201,33 @@ class TestConnections:
         assert "hush" not in str(refusal.value)
 
 
+class TestTokens:
+    """The database of API tokens, made beside Airflow's own."""
+
+    def test_it_is_made_once_and_again_without_harm(self, pg: EmbeddedPostgres) -> None:
+        pg.ensure_role("airflow_like", "SUPERUSER")
+        pg.ensure_database("airflow_like", "airflow_like")
+        with psycopg.connect(pg.dsn("airflow_like", "airflow_like"), autocommit=True) as conn:
+            for password in ("first", "second"):
+                tokens.ensure(conn, password)
+        parts = tokens.connection(HOST, pg.port, "second")
+        where = {
+            "host": parts["host"],
+            "port": parts["port"],
+            "user": parts["login"],
+            "password": parts["password"],
+        }
+        own = make_conninfo(dbname=parts["schema"], **where)
+        PostgresTokenStore(own, Fernet.generate_key().decode()).create_table()
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            psycopg.connect(make_conninfo(dbname="airflow_like", **where))
+
+    def test_init_makes_it_after_airflows_own(self) -> None:
+        command = SERVICES["init"]["command"][-1]
+        assert "db migrate && python -m demo.compose.tokens" in command
+        assert environment("init")["SINEW_TOKENS_PASSWORD"]
+
+
 class TestHealth:
     def test_a_check_imports_none_of_airflow(self) -> None:
         code = "import demo.compose.health, sys; print('airflow' in sys.modules)"
@@ -244,6 +275,13 @@ class TestImage:
 
     def built(self) -> dict[str, dict[str, Any]]:
         return {name: each for name, each in SERVICES.items() if "build" in each}
+
+    def test_airflow_finds_the_entry_points_of_the_package(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        ((name, value),) = project["entry-points"]["apache_airflow_provider"].items()
+        assert f"[apache_airflow_provider]\\n{name} = {value}\\n" in self.TEXT
+        assert f"sinew-{project['version']}.dist-info" in self.TEXT
+        assert f"Version: {project['version']}\\n" in self.TEXT
 
     def test_what_compose_builds_are_stages_of_the_image(self) -> None:
         targets = {each["build"]["target"] for each in self.built().values()}

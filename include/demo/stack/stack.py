@@ -30,6 +30,8 @@ _HEALTH_SECONDS = 180
 CONNECTIONS = {
     "legacy_retail": ("legacy", "legacy_retail"),
     "commerce": ("sinew", "commerce"),
+    # Where the tokens of APIs are kept, encrypted.
+    "sinew_tokens": ("sinew_tokens", "sinew_tokens"),
 }
 
 
@@ -104,8 +106,10 @@ class Stack:
         # Reads all tables of the databases that it may connect to, and their changes; writes none.
         self.postgres.ensure_role("legacy", "REPLICATION")
         self.postgres.ensure_role("sinew")
+        self.postgres.ensure_role("sinew_tokens")
         fresh = self.postgres.ensure_database(DATABASE, DATABASE)
         self.postgres.ensure_database("commerce", "sinew")
+        self.postgres.ensure_database("sinew_tokens", "sinew_tokens")
         self.postgres.ensure_database("legacy_retail")
         with self.postgres.connect() as conn:
             conn.execute("GRANT pg_read_all_data TO legacy")
