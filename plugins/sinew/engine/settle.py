@@ -37,7 +37,8 @@ def settle(context: Context, phase: str) -> dict[str, int]:
         for name in migration.entity_order:
             plan = ledger.planned(home, migration, name).plan
             # The planner knows nothing of freshly loaded tables until autovacuum comes by.
-            home.execute(sql.SQL("ANALYZE {}, {}").format(plan.target, plan.ledger))
+            tables = [plan.ledger] if plan.delivers else [plan.target, plan.ledger]
+            home.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(tables)))
     return filled
 
 
