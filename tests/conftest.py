@@ -5,6 +5,7 @@ from __future__ import annotations
 pytest_plugins = [
     "tests.fix_airflow",
     "tests.fix_auth",
+    "tests.fix_pair",
     "tests.fix_postgres",
     "tests.fix_shop",
     "tests.fix_shop_api",

@@ -139,6 +139,8 @@ class Airflow:
         self._postgres = postgres
         self._log = folder / "run.log"
         self._token = ""
+        # Connections besides the two databases, by id, as URIs.
+        self.connections: dict[str, str] = {}
 
     def prepare(self) -> None:
         """Make the metadata."""
@@ -160,6 +162,7 @@ class Airflow:
             )
             for name in ("old_shop", "new_shop")
         }
+        uris |= {f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in self.connections.items()}
         paths = os.pathsep.join(str(p) for p in (ROOT / "plugins", ROOT / "include", ROOT))
         own = {"SINEW_INCLUDE": str(self.include), "PYTHONPATH": paths}
         return self.service.env() | uris | own
@@ -168,10 +171,12 @@ class Airflow:
         """Fresh rows in the old shop, nothing in the new one."""
         self.old(SOURCE)
         self.new(TARGET)
-        for folder in ("mappings/migrations", "mappings/python", "contracts/shop", "sql"):
+        for folder in ("migrations", "syncs", "python"):
+            (self.include / "mappings" / folder).mkdir(parents=True, exist_ok=True)
+        for folder in ("contracts/shop", "sql"):
             (self.include / folder).mkdir(parents=True, exist_ok=True)
         self.contract(LENIENT)
-        for file in (self.include / "mappings" / "migrations").glob("*.yaml"):
+        for file in (self.include / "mappings").glob("*/*.yaml"):
             file.unlink()
 
     def mapping(self, name: str, *, approval: bool = False) -> str:
@@ -179,6 +184,11 @@ class Airflow:
         text = MAPPING.format(name=name, approval=str(approval).lower())
         (self.include / "mappings" / "migrations" / f"{name}.yaml").write_text(text)
         return f"migrate__{name}"
+
+    def sync(self, name: str, text: str) -> str:
+        """Write a sync's mapping; returns its dag's id."""
+        (self.include / "mappings" / "syncs" / f"{name}.yaml").write_text(text)
+        return f"sync__{name}"
 
     def contract(self, text: str) -> None:
         """Write the contract of the customers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -10,13 +12,30 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import psycopg
 import pytest
 from cryptography.fernet import Fernet
 
 from demo.shop.authserver import AuthServer, Client
 from demo.shop.tls import Certificates
+from demo.stack.postgres import EmbeddedPostgres
 from sinew.auth.endpoint import ApiEndpoint, ConnectionParts, read_endpoint
 from sinew.auth.postgres_store import PostgresTokenStore
+
+# One of each kind of fixed proof, with what to look for.
+SECRET = "pl4nted/s3cret+&="
+KINDS = [
+    {"type": "bearer", "token": SECRET},
+    {"type": "api_key", "key": SECRET},
+    {"type": "api_key", "key": SECRET, "in": "query", "name": "key"},
+    {"type": "api_key", "key": "pl4nted", "in": "cookie", "name": "sid"},
+    {"type": "basic", "username": "pl4nted", "password": "x"},
+    {"type": "hmac", "key_id": "pl4nted", "secret": "x"},
+    {"type": "hmac", "key_id": "pl4nted", "secret": "x", "scheme": "rfc9421"},
+]
+
+
+IDS = ["bearer", "header", "query", "cookie", "basic", "hmac", "rfc9421"]
 
 Respond = Callable[["Request"], tuple[int, dict[str, str], bytes]]
 
@@ -74,6 +93,11 @@ def serving(respond: Respond = fine, context: ssl.SSLContext | None = None) -> I
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
+        def setup(self) -> None:
+            if context is not None:
+                shake_hands(self.request)
+            super().setup()
+
         def _any(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
@@ -119,6 +143,20 @@ def serving(respond: Respond = fine, context: ssl.SSLContext | None = None) -> I
         server.server_close()
 
 
+def shake_hands(connection: ssl.SSLSocket) -> None:
+    """Take a client in, or tell it why not: a close with bytes unread would throw the alert away."""
+    try:
+        connection.do_handshake()
+    except ssl.SSLError:
+        raw = socket.socket(fileno=connection.detach())
+        raw.settimeout(2)
+        raw.shutdown(socket.SHUT_WR)
+        with raw, contextlib.suppress(OSError):
+            while raw.recv(65_536):
+                pass
+        raise
+
+
 @pytest.fixture
 def api() -> Iterator[Api]:
     """An API on plain HTTP that lets everybody in."""
@@ -138,10 +176,26 @@ def fernet_key() -> str:
     return Fernet.generate_key().decode()
 
 
+@pytest.fixture(scope="session")
+def token_db(pg: EmbeddedPostgres) -> Iterator[str]:
+    """The conninfo of a database for tokens, one for all tests."""
+    pg.ensure_database("tokens")
+    yield pg.dsn("tokens")
+    pg.drop_database("tokens")
+
+
 @pytest.fixture
-def tokens(home_db: str, fernet_key: str) -> PostgresTokenStore:
-    """An empty store of tokens."""
-    return PostgresTokenStore(home_db, fernet_key)
+def tokens(token_db: str, fernet_key: str) -> PostgresTokenStore:
+    """An empty store of tokens, whose table is not made yet."""
+    with psycopg.connect(token_db, autocommit=True) as conn:
+        conn.execute("DROP SCHEMA IF EXISTS sinew_auth CASCADE")
+    return PostgresTokenStore(token_db, fernet_key)
+
+
+@pytest.fixture
+def quick_retries(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries of the token endpoint that hardly wait, unless the server asks for it."""
+    monkeypatch.setattr("sinew.auth.server._FIRST_PAUSE", 0.01)
 
 
 def endpoint(extra: dict[str, Any], url: str = "http://127.0.0.1:9", **parts: Any) -> ApiEndpoint:

@@ -50,8 +50,9 @@ def _dag(dag_id: str) -> Any:
     from airflow.sdk import DAG  # noqa: F401  (settles Airflow's settings before our modules load)
 
     from sinew.dagbuild import build_migrations
+    from sinew.syncbuild import build_syncs
 
-    return build_migrations(only=dag_id)[dag_id]
+    return (build_migrations(only=dag_id) | build_syncs(only=dag_id))[dag_id]
 
 
 def states(found: Any) -> dict[str, str]:

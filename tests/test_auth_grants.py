@@ -12,6 +12,7 @@ import requests
 from demo.shop.authserver import AuthServer
 from demo.shop.authserver.clients import CONFIDENTIAL_METHODS, METHODS
 from demo.shop.tls import Certificates
+from sinew.auth.life import TokenSource
 from sinew.auth.login import Prompt, login
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
@@ -79,8 +80,6 @@ def seed(server: AuthServer, name: str, grant: str) -> dict[str, Any]:
 
 
 def a_token(server: AuthServer, name: str) -> str:
-    from sinew.auth.life import TokenSource
-
     return TokenSource(client_endpoint(server, name), MemoryTokenStore()).current()
 
 
@@ -111,4 +110,11 @@ def test_private_key_jwt_signs_with_other_keys(
     algorithm: str, auth_server: AuthServer, guarded_api: Api
 ) -> None:
     end = client_endpoint(auth_server, f"private_key_jwt_{algorithm}", url=guarded_api.url)
+    assert open_session(end, MemoryTokenStore()).get("/").status_code == 200
+
+
+def test_a_secret_with_odd_characters_is_encoded_as_rfc_6749_says(
+    auth_server: AuthServer, guarded_api: Api
+) -> None:
+    end = client_endpoint(auth_server, "client_secret_basic_escaped", url=guarded_api.url)
     assert open_session(end, MemoryTokenStore()).get("/").status_code == 200

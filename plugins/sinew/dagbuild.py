@@ -1,4 +1,4 @@
-"""Mappings to Airflow DAGs: the only file that knows how Airflow's graphs are made.
+"""Mappings of migrations to Airflow DAGs.
 
     plan → for each phase: [approve] → batches → lists → groups of batches → settle
                            → reconcile → [swap] → report → complete → the next phase
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup, task_group
 
+from sinew.dagparts import DEFAULTS, STEP_DOCS, STEPS
 from sinew.explain import explain, levels, phase_entities
 from sinew.hooks.mappings import read_migration, read_migrations
 from sinew.operators.base import SinewOperator
@@ -33,7 +33,6 @@ from sinew.operators.report_link import ReportOperator
 from sinew.spec import Migration, Phase
 
 PREFIX = "migrate__"
-STEPS = ("extract", "transform", "check", "load", "validate")
 
 # More mapped groups than this make a graph that takes seconds to parse at every task's start: 903
 # tasks are built in 0.9 s, 6,005 in 11.5 s.
@@ -70,7 +69,7 @@ def build_dag(migration: Migration) -> DAG:
         tags=sorted(
             {"migration", migration.strategy, migration.source.conn, migration.target.conn}
         ),
-        default_args=_DEFAULTS,
+        default_args=DEFAULTS,
     ) as dag:
         before: SinewOperator = PlanOperator(
             task_id="plan", migration=migration.name, doc_md=_DOCS["plan"]
@@ -78,15 +77,6 @@ def build_dag(migration: Migration) -> DAG:
         for phase in migration.phases:
             before = _PhaseBuilder(migration, phase).build(before)
     return dag
-
-
-_DEFAULTS = {
-    "owner": "sinew",
-    "retries": 2,
-    "retry_delay": timedelta(seconds=10),
-    "retry_exponential_backoff": True,
-    "max_retry_delay": timedelta(minutes=2),
-}
 
 
 def _form(migration: Migration) -> dict[str, Param]:
@@ -290,21 +280,13 @@ def _approval_text(migration: Migration, phase: Phase) -> str:
     return f"{told}\n\nReject stops the run; nothing of this phase is moved."
 
 
-_DOCS = {
+_DOCS = STEP_DOCS | {
     "plan": "Audits both databases and makes the mapping the active one. Everything that is wrong "
     "is told at once, before a row moves. Its log has the plan in plain words.",
     "approve": "Waits until a person answers under *Required actions*. Who answered what is kept "
     "in `sinew.approval`.",
     "batches": "Cuts the phase into batches. A batch that is done is not listed again.",
     "lists": "Batch ids of one group; the rows themselves never pass through Airflow.",
-    "extract": "Source → landing: one `COPY` in one snapshot of the source, hashed on both sides.",
-    "transform": "Landing → staging: the mapping's transforms as SQL. A row that cannot be "
-    "converted becomes a reject in `sinew.reject`.",
-    "check": "The gate: the entity's contract judges the batch's staging. If it fails, mend data, "
-    "mapping or contract, then clear this task with all that follows.",
-    "load": "Staging → target, in one transaction with the row ledger; impossible without a "
-    "passed gate.",
-    "validate": "Target and staging agree row by row; then the batch's tables are dropped.",
     "settle": "Fills references whose parents came after their children.",
     "reconcile": "Compares source, row ledger and target row by row; runs the business checks.",
     "swap": "Exchanges the live tables with their proved shadows, in one transaction.",

@@ -50,9 +50,9 @@ def _summary(migration: Pipeline) -> Iterator[str]:
     yield f"- From connection `{source.conn}`, schema `{source.schema_name}`"
     yield f"- To connection `{target.conn}`, schema `{target.schema_name}`"
     yield f"- Strategy: {_STRATEGIES[migration.strategy]}"
-    yield f"- Rows that the target already holds: {_EXISTING[target.existing]}"
+    yield f"- Rows that the target already holds: {EXISTING[target.existing]}"
     yield f"- Batches of about {migration.batch.rows:,} rows, {migration.parallelism} steps at once"
-    yield f"- Rejected rows that a batch may have: {_limit(migration.max_rejects)}"
+    yield f"- Rejected rows that a batch may have: {limit(migration.max_rejects)}"
     if migration.contracts:
         yield f"- Contracts: `{migration.contracts}`, besides those that every batch must pass"
     yield f"- Plan: `{migration.fingerprint()[:12]}`"
@@ -62,15 +62,16 @@ _STRATEGIES = {
     "trickle": "trickle: phase after phase into the live tables",
     "big_bang": "big bang: into shadow tables, all swapped in at once when everything is proved",
 }
-_EXISTING = {
+EXISTING = {
     "fail": "stop before a row moves",
     "update": "overwritten where the key is the same",
     "keep": "left as they are",
 }
 
 
-def _limit(limit: int | float) -> str:
-    return f"{limit:.4g} of its rows" if isinstance(limit, float) else f"{limit:,}"
+def limit(number: int | float) -> str:
+    """A number of rows, or a share of them."""
+    return f"{number:.4g} of its rows" if isinstance(number, float) else f"{number:,}"
 
 
 def _phases(migration: Pipeline) -> Iterator[str]:
@@ -78,14 +79,15 @@ def _phases(migration: Pipeline) -> Iterator[str]:
     for number, phase in enumerate(migration.phases, start=1):
         yield f"{number}. **{phase.name}**: {_cohort(phase, root)}{_approval(phase)}"
     if root:
-        whole = [n for n in migration.entity_order if migration.cohort_path(n) is None]
-        if whole:
-            yield from ("", f"Whole in the first phase: {_listed(whole)}.")
+        for phase, which in ((migration.phases[0], "first"), (migration.phases[-1], "last")):
+            whole = [n for n in migration.entity_order if migration.whole_in(n) == phase.name]
+            if whole:
+                yield from ("", f"Whole in the {which} phase: {listed(whole)}.")
 
 
 def _cohort(phase: Phase, root: str | None) -> str:
     if phase.where:
-        return f"{root} where {_code(phase.where)}, and what belongs to them"
+        return f"{root} where {code(phase.where)}, and what belongs to them"
     return "all that is left" if root else "everything"
 
 
@@ -106,13 +108,12 @@ def levels(migration: Pipeline) -> list[list[str]]:
 
 def phase_entities(migration: Pipeline, phase: str) -> tuple[str, ...]:
     """Entities with batches in a phase: what does not reach the cohort's root goes in the first."""
-    first = phase == migration.phases[0].name
-    return tuple(n for n in migration.entity_order if first or migration.cohort_path(n) is not None)
+    return tuple(name for name in migration.entity_order if migration.takes_part(name, phase))
 
 
 def _order(migration: Pipeline) -> Iterator[str]:
     for number, names in enumerate(levels(migration), start=1):
-        yield f"{number}. {_listed(names)}"
+        yield f"{number}. {listed(names)}"
     for entity, column in sorted(migration.deferred_refs):
         yield f"\n`{entity}.{column}` is filled in a second pass at the end of each phase."
 
@@ -129,26 +130,22 @@ def _entity(migration: Pipeline, entity: Entity) -> Iterator[str]:
     )
     yield f"{relation} → `{migration.target.schema_name}.{entity.into}`"
     yield ""
-    yield f"- Key: {_key(entity)}"
+    yield f"- Key: {key_of(entity)}"
     if entity.where:
-        yield f"- Only rows where {_code(entity.where)}"
+        yield f"- Only rows where {code(entity.where)}"
     parents = migration.parents(entity.name)
     if parents:
-        yield f"- After {_listed(parents)}"
+        yield f"- After {listed(parents)}"
     if entity.max_rejects is not None:
-        yield f"- Rejected rows that a batch may have: {_limit(entity.max_rejects)}"
+        yield f"- Rejected rows that a batch may have: {limit(entity.max_rejects)}"
     if entity.existing is not None:
-        yield f"- Rows that the target already holds: {_EXISTING[entity.existing]}"
-    yield from (
-        "",
-        "| Column | From | What is done | If it cannot be converted |",
-        "|---|---|---|---|",
-    )
-    for column in entity.columns.values():
-        yield _row(column)
+        yield f"- Rows that the target already holds: {EXISTING[entity.existing]}"
+    yield ""
+    yield from column_rows(entity)
 
 
-def _key(entity: Entity) -> str:
+def key_of(entity: Entity) -> str:
+    """The source's key and what the target's is made of."""
     if entity.keyless:
         return "none; rows are moved in one batch and compared as a multiset"
     key = ", ".join(f"`{name}`" for name in entity.source_key)
@@ -156,11 +153,19 @@ def _key(entity: Entity) -> str:
     return f"{key} → {made}" if made else key
 
 
+def column_rows(entity: Entity) -> Iterator[str]:
+    """The table of an entity's columns."""
+    yield "| Column | From | What is done | If it cannot be converted |"
+    yield "|---|---|---|---|"
+    for column in entity.columns.values():
+        yield _row(column)
+
+
 def _row(column: ColumnBase) -> str:
     name = f"`{column.name}`" + (" (personal)" if column.pii else "")
     done = [_step(step) for step in column.do]
     if column.default is not None:
-        done.append(f"default {_code(column.default)}")
+        done.append(f"default {code(column.default)}")
     cells = [name, _origin(column), ", ".join(done), _ON_ERROR[column.on_error]]
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
@@ -175,13 +180,13 @@ def _origin(column: ColumnBase) -> str:
         case FromColumn():
             return f"`{column.column}`"
         case ExprColumn():
-            return _code(column.sql)
+            return code(column.sql)
         case ValueColumn():
-            return f"always {_code(column.value)}"
+            return f"always {code(column.value)}"
         case RefColumn():
-            return f"key of {column.entity} by {_listed(f'`{name}`' for name in column.by)}"
+            return f"key of {column.entity} by {listed(f'`{name}`' for name in column.by)}"
         case PythonColumn():
-            return f"`{column.function}` of {_listed(f'`{name}`' for name in column.columns)}"
+            return f"`{column.function}` of {listed(f'`{name}`' for name in column.columns)}"
     return column.kind
 
 
@@ -193,7 +198,7 @@ _KEYS = {
 
 
 def _step(step: Step) -> str:
-    return step.name if step.argument is None else f"{step.name} {_code(_plain(step.argument))}"
+    return step.name if step.argument is None else f"{step.name} {code(_plain(step.argument))}"
 
 
 def _plain(value: Any) -> str:
@@ -204,19 +209,20 @@ def _plain(value: Any) -> str:
     return "''" if value == "" else str(value)
 
 
-def _code(value: Any) -> str:
+def code(value: Any) -> str:
     """Inline code that survives a table and a line: backticks inside would end it."""
     text = " ".join(str(value).split())
     fence = "``" if "`" in text else "`"
     return f"{fence}{text or ' '}{fence}"
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Names, one after another."""
     return ", ".join(names)
 
 
 def _business_check(check: BusinessCheck) -> str:
-    parts = [f"- **{check.name}**: key by key over {_listed(f'`{name}`' for name in check.key)}"]
+    parts = [f"- **{check.name}**: key by key over {listed(f'`{name}`' for name in check.key)}"]
     if check.through:
         parts.append(f"translated through {check.through}")
     if check.rejected:

@@ -1,5 +1,6 @@
--- Batches with rows rejected for want of a parent are done again when a batch of that parent is, or was since.
--- Parameters: mapping, entity, phase, first_phase (of entities that move whole), parents (text[]).
+-- Batches with rows or values that want a parent are done again when a batch of that parent is, or was since.
+-- Parameters: mapping, entity, phase, first_phase (of entities that move whole), parents and columns (text[]) of the
+-- references that are resolved while a batch is transformed.
 UPDATE sinew.batch AS b
 SET state = 'planned', updated_at = now()
 WHERE b.mapping = %(mapping)s AND b.entity = %(entity)s AND b.phase = %(phase)s AND b.state = 'validated'
@@ -10,5 +11,5 @@ WHERE b.mapping = %(mapping)s AND b.entity = %(entity)s AND b.phase = %(phase)s 
   )
   AND EXISTS (
       SELECT FROM sinew.reject AS j
-      WHERE j.batch_id = b.id AND j.scope = 'row' AND j.rule IN ('parent_rejected', 'orphan')
+      WHERE j.batch_id = b.id AND j.column_name = ANY(%(columns)s) AND j.rule IN ('parent_rejected', 'orphan')
   );

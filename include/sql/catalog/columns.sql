@@ -5,12 +5,13 @@ SELECT
     a.attname,
     a.atttypid::bigint,
     a.atttypmod,
-    NOT a.attnotnull,
+    NOT a.attnotnull AND NOT t.typnotnull,
     a.atthasdef AND a.attgenerated = '',
     a.attgenerated <> '',
     a.attidentity::text,
     coalesce(co.collisdeterministic, true)
 FROM pg_attribute AS a
+JOIN pg_type AS t ON t.oid = a.atttypid
 LEFT JOIN pg_collation AS co ON co.oid = a.attcollation
 WHERE a.attrelid = %(relation)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum;

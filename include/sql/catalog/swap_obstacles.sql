@@ -27,6 +27,10 @@ SELECT 'rule', r.rulename
 FROM live
 JOIN pg_rewrite AS r ON r.ev_class = live.oid AND r.rulename <> '_RETURN'
 UNION
+SELECT 'replica identity by index', i.indexrelid::regclass::text
+FROM live
+JOIN pg_index AS i ON i.indrelid = live.oid AND i.indisreplident
+UNION
 SELECT 'partitioning or inheritance', i.inhrelid::regclass::text
 FROM live
 JOIN pg_inherits AS i ON i.inhparent = live.oid OR i.inhrelid = live.oid

@@ -6,8 +6,9 @@ the next page skips a record or repeats one. What can be noticed of that:
 - ``overlap`` (offset): each page begins with the last record of the page before. Is it still there, then
   every record that was present throughout has come, once, if the collection's order does not change; any
   shift is noticed, whatever else was added or deleted.
-- ``every_page``: each page is read again once the page after it has come, and must hold the same keys.
-  The same holds, but for a change that is undone between the two.
+- ``every_page``: each page is read again once the page after it has come, and must hold the same keys (and
+  the answer the same total, where it tells one). Notices what ``overlap`` notices, unless an addition and a
+  deletion make up for each other exactly between these two requests.
 - ``on_change`` (page numbers): the same, but only when the total changed or a record came twice; so an
   addition that hides a deletion is missed.
 - What cannot be noticed by any: a record that moves to another place (a list sorted by the time of the last
@@ -67,7 +68,7 @@ class CountedReader:
         self._style, self._fetch, self._name = style, fetch, name
         self._keys = [query(path) for path in keys]
         self._known: list[Known] = []
-        self._furthest = self._rereads = 0
+        self._furthest = self._rereads = self._same = 0
         self._total: int | None = None
         self._empty = 0
         self._page_before: frozenset[bytes] = frozenset()
@@ -83,7 +84,6 @@ class CountedReader:
             if before is not None and self._moved(before, came):
                 self._step_back(before, came)
                 continue
-            self._refuse_the_same(before, came)
             page, finished = self._take(before, came)
             yield page
             if finished:
@@ -165,35 +165,43 @@ class CountedReader:
         """Whether the boundary between a known page and the one after it is not where it was."""
         check = self._style.check
         if check == "none":
+            self._refuse_the_same(before, came)
             return False
         if check == "overlap":
             if not before.end:
                 return False
             return not came.values or self._key(came.values[0]) != before.last
-        if check == "on_change" and not self._suspicious(came):
-            return False
-        return not self._unchanged(before)
-
-    def _suspicious(self, came: Came) -> bool:
-        if self._total is not None and self._total_of(came) != self._total:
+        if self._repeats(came):
             return True
+        if check == "on_change" and self._total_of(came) == self._total:
+            return False
+        return not self._unchanged(before, came)
+
+    def _repeats(self, came: Came) -> bool:
         return any(self._key(value) in self._page_before for value in came.values)
 
-    def _unchanged(self, known: Known) -> bool:
+    def _unchanged(self, known: Known, beside: Came | None = None) -> bool:
+        """Whether a page is as it was; and its total, that of the page ``beside`` it."""
         came = self._fetch(self._ask(known.place))
         values = came.values[1:] if known.overlap else came.values
-        return _digest([self._key(value) for value in values]) == known.digest
+        if beside is not None and self._total_of(came) != self._total_of(beside):
+            return False
+        keys = [self._key(value) for value in values]
+        if _digest(keys) != known.digest:
+            return False
+        self._page_before = frozenset(keys)
+        return True
 
     def _step_back(self, before: Known, came: Came) -> None:
         """Forget the known pages after the last one that is as it was."""
         self._rereads += 1
+        self._refuse_the_same(before, came, patience=2)
         if self._rereads > self._style.rereads:
             raise CollectionChangedError(
                 f"{self._name} kept changing while page {before.number + 1} was read: {self._rereads} times "
                 f"in a row its pages moved ({self._style.parameter} may also be ignored by the server); it "
                 "is tried again; if it stays, read it by cursor or keyset, or when less is written"
             )
-        self._page_before = frozenset()
         back, step = len(self._known) - 1, 1
         while back >= 0 and not self._unchanged(self._known[back]):
             back, step = back - step, step * 2
@@ -205,10 +213,14 @@ class CountedReader:
                 "from its start"
             )
 
-    def _refuse_the_same(self, before: Known | None, came: Came) -> None:
-        """A page that holds the very records of the one before it means that the place was ignored."""
+    def _refuse_the_same(self, before: Known, came: Came, patience: int = 0) -> None:
+        """A page that again and again holds the records of the one before it: the place is ignored."""
         keys = [self._key(value) for value in came.values]
-        if before is not None and keys and not self._overlaps and _digest(keys) == before.digest:
+        if not keys or self._overlaps or _digest(keys) != before.digest:
+            self._same = 0
+            return
+        self._same += 1
+        if self._same > patience:
             raise PaginationError(
                 f"page {before.number + 1} of {self._name} is the same as the one before it: the server "
                 f"ignores {self._style.parameter!r}, or repeats its last page; correct `pagination` in the "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -79,14 +79,26 @@ def idempotency_key(pipeline: str, entity: str, key: Any, version: Any) -> str:
     return str(UUID(int=number))
 
 
-def single_call(delivery: Delivery, row: OutRow, kind: ChangeKind | None = None) -> Call:
+def as_update(row: OutRow) -> OutRow:
+    """A new row as an update: another request, so it needs a key of its own, and always the same one."""
+    return replace(
+        row,
+        change="update",
+        idempotency_key=idempotency_key("", "update", row.idempotency_key, None),
+    )
+
+
+def single_call(delivery: Delivery, row: OutRow) -> Call:
     """The request for one row; raises UnfitError for a row that cannot be sent."""
-    kind = kind or row.change
-    change = change_of(delivery, kind)
+    kind, change = row.change, change_of(delivery, row.change)
     fields = row.fields()
     headers, keyed = _headers(delivery, change, row.idempotency_key)
     repeatable = change.method in IDEMPOTENT or keyed
-    body = _encoded(body_of(change, row)) if change.body is not None or kind != "delete" else None
+    body = (
+        _encoded(body_of(delivery, change, row))
+        if change.body is not None or kind != "delete"
+        else None
+    )
     if body is not None:
         headers["Content-Type"] = "application/json"
     return Call(
@@ -112,7 +124,7 @@ class Item:
 
 def item_of(delivery: Delivery, row: OutRow) -> Item:
     """The row as an item; raises UnfitError for a row that cannot be sent."""
-    return Item(row, _encoded(body_of(change_of(delivery, row.change), row)))
+    return Item(row, _encoded(body_of(delivery, change_of(delivery, row.change), row)))
 
 
 def bulk_call(delivery: Delivery, bulk: Bulk, items: Sequence[Item]) -> Call:
@@ -150,13 +162,22 @@ def change_of(delivery: Delivery, kind: ChangeKind) -> Change:
     return change
 
 
-def body_of(change: Change, row: OutRow) -> Any:
+def body_of(delivery: Delivery, change: Change, row: OutRow) -> Any:
     """What is sent of a row, as JSON values; raises UnfitError for what JSON cannot say."""
     body = dict(row.values) if change.body is None else fill_body(change.body, row.fields())
-    for name, number in _numbers(body, "the body"):
-        if not math.isfinite(number):
-            raise UnfitError(f"{name} is {number}, which JSON cannot say: mend the row")
-    return body
+    return _sayable(body, "the body", decimals_as_text=delivery.decimals == "text")
+
+
+def _sayable(value: Any, name: str, decimals_as_text: bool) -> Any:
+    if isinstance(value, float | Decimal):
+        if not math.isfinite(value):
+            raise UnfitError(f"{name} is {value}, which JSON cannot say: mend the row")
+        return f"{value:f}" if decimals_as_text and isinstance(value, Decimal) else value
+    if isinstance(value, Mapping):
+        return {k: _sayable(item, str(k), decimals_as_text) for k, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_sayable(item, name, decimals_as_text) for item in value]
+    return value
 
 
 def _headers(delivery: Delivery, change: Change, key: str) -> tuple[dict[str, str], bool]:
@@ -185,14 +206,3 @@ def _encoded(body: Any) -> bytes:
         # The text of a UnicodeEncodeError quotes what it could not encode.
         what = "an unpaired surrogate" if isinstance(error, UnicodeEncodeError) else str(error)
         raise UnfitError(f"the body cannot be written as JSON ({what}): mend the row") from None
-
-
-def _numbers(value: Any, name: str) -> Iterator[tuple[str, float | Decimal]]:
-    if isinstance(value, float | Decimal):
-        yield name, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _numbers(item, str(key))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _numbers(item, name)

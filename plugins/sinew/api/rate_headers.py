@@ -102,10 +102,17 @@ def _separate(headers: Mapping[str, str], prefix: str, now: datetime) -> Iterabl
         return
     if reset is not None and reset >= _EPOCH_SECONDS:
         reset = reset / 1000 if reset >= _EPOCH_MILLISECONDS else reset
-        server_now = _http_date(headers.get("Date", "")) or now
-        reset = max(0.0, reset - server_now.timestamp())
+        reset = max(0.0, reset - _server_now(headers, now))
     limit = _number(headers.get(prefix + "Limit"))
     yield Quota(remaining, 1.0 if reset is None else reset, limit, _window_of(headers))
+
+
+def _server_now(headers: Mapping[str, str], now: datetime) -> float:
+    """The server's clock in seconds since 1970: ours, where it lies within the second that Date tells."""
+    date = _http_date(headers.get("Date", ""))
+    if date is None:
+        return now.timestamp()
+    return min(max(now.timestamp(), date.timestamp()), date.timestamp() + 1)
 
 
 def _number(value: str | None) -> float | None:

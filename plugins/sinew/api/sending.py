@@ -15,6 +15,7 @@ from sinew.api.outgoing import (
     Item,
     OutRow,
     Receipt,
+    as_update,
     bulk_call,
     change_of,
     item_of,
@@ -24,7 +25,7 @@ from sinew.api.pace import wait_until
 from sinew.api.transport import Answer, Call, Policy, send, successful
 from sinew.api.verdicts import ROW_STATUSES, Verdict, done_statuses, of_answer, of_results
 from sinew.errors import OutcomeUnknownError
-from sinew.spec.delivery import ChangeKind, Delivery
+from sinew.spec.delivery import Delivery
 from sinew.spec.exchange import fields_of
 
 
@@ -50,15 +51,15 @@ class Sender:
         """
         if parcel.together:
             return self._together(parcel.rows)
-        return [self._alone(row, row.change) for row in parcel.rows]
+        return [self._alone(row) for row in parcel.rows]
 
     # One row.
 
-    def _alone(self, row: OutRow, kind: ChangeKind) -> Receipt:
+    def _alone(self, row: OutRow) -> Receipt:
         now = datetime.now(UTC)
-        change = change_of(self._delivery, kind)
+        kind, change = row.change, change_of(self._delivery, row.change)
         try:
-            call = single_call(self._delivery, row, kind)
+            call = single_call(self._delivery, row)
         except UnfitError as error:
             return _receipt(row, Verdict("refused", code="unfit", error=str(error)), 0, now)
         done = done_statuses(change, kind)
@@ -71,12 +72,12 @@ class Sender:
             answer = send(self._session, call, self._policy, speaks_of_the_row)
         except OutcomeUnknownError as error:
             return _receipt(row, _unknown(error), error.attempts, now)
-        verdict = of_answer(self._delivery, change, row, kind, answer)
+        verdict = of_answer(self._delivery, change, row, answer)
         return self._settled(row, verdict, call, answer)
 
     def _settled(self, row: OutRow, verdict: Verdict, call: Call, answer: Answer) -> Receipt:
         if verdict.conflict and self._delivery.conflict == "update":
-            receipt = self._alone(row, "update")
+            receipt = self._alone(as_update(row))
             return replace(receipt, attempts=receipt.attempts + answer.attempts)
         if verdict.conflict and answer.attempts > 1:
             # What is there may be what an earlier attempt left, or that attempt is still at work.
@@ -122,7 +123,7 @@ class Sender:
             middle = len(items) // 2
             return self._in_bulk(items[:middle], 1) + self._in_bulk(items[middle:], 1)
         change = change_of(delivery, rows[0].change)
-        verdict = of_answer(delivery, change, rows[0], rows[0].change, answer)
+        verdict = of_answer(delivery, change, rows[0], answer)
         return self._each_settled(items, [verdict], call, answer, sendings)
 
     def _each_settled(
@@ -151,8 +152,8 @@ class Sender:
 
     def _as_updates(self, rows: Sequence[OutRow]) -> list[Receipt]:
         if self._delivery.in_bulk("update"):
-            return self._together([replace(row, change="update") for row in rows])
-        return [self._alone(row, "update") for row in rows]
+            return self._together([as_update(row) for row in rows])
+        return [self._alone(as_update(row)) for row in rows]
 
     def _pause(self, sendings: int) -> None:
         retry = self._policy.retry

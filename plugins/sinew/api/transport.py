@@ -94,7 +94,8 @@ class Policy:
 
 def policy_of(session: requests.Session, exchange: Exchange, stop: Stop | None = None) -> Policy:
     """The policy that a mapping declares; all threads of this process share one pace a server."""
-    server = str(getattr(session, "base_url", ""))
+    at = getattr(session, "endpoint", session)
+    server = str(getattr(at, "base_url", ""))
     pace = pace_of(server, exchange.limits.requests_per_second)
     return Policy(exchange.retry, exchange.limits, exchange.timeouts, pace, stop)
 

@@ -40,11 +40,9 @@ def done_statuses(change: Change, kind: str) -> tuple[int, ...]:
     return change.done
 
 
-def of_answer(
-    delivery: Delivery, change: Change, row: OutRow, kind: str, answer: Answer
-) -> Verdict:
+def of_answer(delivery: Delivery, change: Change, row: OutRow, answer: Answer) -> Verdict:
     """The verdict on a row that was sent alone."""
-    status = answer.status
+    status, kind = answer.status, row.change
     if successful(status) or status in done_statuses(change, kind):
         root = answer.document.root if answer.document else None
         return Verdict("accepted", status, _remote_id(delivery, root))

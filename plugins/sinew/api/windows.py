@@ -77,7 +77,7 @@ def written(moment: datetime, moments: Moments) -> str:
     if moments.format in ("date", "rfc3339") or "%" not in moments.format:
         lost = _lost(local, moments)
     else:
-        lost = _read_back(text, local, moments) != moment
+        lost = _read_back(text, moments) != moment
     if lost:
         raise ConfigurationError(
             f"{moment:%Y-%m-%dT%H:%M:%S.%f%z} cannot be written as {moments.format} in "
@@ -102,15 +102,20 @@ def _text(local: datetime, moments: Moments) -> str:
 
 def _lost(local: datetime, moments: Moments) -> bool:
     if moments.format == "date":
-        return (local.hour, local.minute, local.second, local.microsecond) != (0, 0, 0, 0)
+        clock = (local.hour, local.minute, local.second, local.microsecond)
+        return clock != (0, 0, 0, 0) or local.fold == 1
     step = timedelta(seconds=1) if moments.format == "epoch_seconds" else smallest_step(moments)
     return bool((local - datetime(1970, 1, 1, tzinfo=UTC)) % step)
 
 
-def _read_back(text: str, local: datetime, moments: Moments) -> datetime | None:
-    """What a reader makes of the text: in an hour that a clock shows twice, its first one."""
+def _read_back(text: str, moments: Moments) -> datetime | None:
+    """What a reader makes of the text; None where it could mean two moments."""
     try:
-        naive = datetime.strptime(text, moments.format)
+        read = datetime.strptime(text, moments.format)
     except ValueError:
         return None
-    return naive if naive.tzinfo else naive.replace(tzinfo=moments.tz)
+    if read.tzinfo is not None:
+        return read.astimezone(UTC)
+    # In an hour that clocks show twice, nobody knows which of the two a server takes.
+    twice = [read.replace(tzinfo=moments.tz, fold=fold).astimezone(UTC) for fold in (0, 1)]
+    return twice[0] if twice[0] == twice[1] else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -139,7 +140,9 @@ def plain(text: Any, limit: int = _SHORT, secrets: Iterable[str] = ()) -> str:
     if not isinstance(text, str):
         return ""
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "***")
+        # A short one may be part of a word by chance.
+        edge = r"\b" if len(secret) < 8 else ""
+        text = re.sub(f"{edge}{re.escape(secret)}{edge}", "***", text)
     # RFC 6749 §5.2 allows no more, and a log must not be written into by a server.
     kept = "".join(c if " " <= c <= "~" and c not in '"\\' else "?" for c in text)
     return kept if len(kept) <= limit else kept[: limit - 3] + "..."

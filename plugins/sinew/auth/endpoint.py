@@ -14,7 +14,7 @@ from pydantic import SecretStr, ValidationError
 from sinew.auth.combining import problems_of_oauth2, problems_of_tls
 from sinew.auth.findings import Found, problems_of
 from sinew.auth.models import TYPES, Auth, Extra, NoAuth, OAuth2, Timeout, Tls
-from sinew.auth.origins import is_local, origin
+from sinew.auth.origins import is_local, origin, without_query
 from sinew.errors import EndpointError, Problem
 
 
@@ -130,7 +130,7 @@ def _address_problems(parts: ConnectionParts) -> Iterator[Found]:
         return
     try:
         split = urlsplit(_base_url(parts))
-        host, scheme = split.hostname, split.scheme
+        host, scheme, _ = split.hostname, split.scheme, split.port
     except ValueError:
         yield (
             "host",
@@ -238,14 +238,22 @@ def _security_problems(parts: ConnectionParts, extra: Extra) -> Iterator[Found]:
                 if not _may_carry(value, extra.insecure_http):
                     yield (
                         f"auth.{name}",
-                        f"is {value!r}; allowed: a URL with https and a host: {remedy}",
+                        f"is {_url_shown(value)}; allowed: a URL with https and a host: {remedy}",
                     )
+
+
+def _url_shown(text: str) -> str:
+    """A URL for a message; what is none may be a secret in the wrong place."""
+    try:
+        return repr(without_query(text)) if "://" in text else "no URL"
+    except ValueError:
+        return "no URL that can be read"
 
 
 def _may_carry(url: str, insecure: bool) -> bool:
     try:
         split = urlsplit(url)
-        host = split.hostname
+        host, _ = split.hostname, split.port
     except ValueError:
         return False
     return bool(host) and (split.scheme == "https" or _clear(split.scheme, host, insecure))

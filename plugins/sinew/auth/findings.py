@@ -26,11 +26,6 @@ _KINDS = {
     "model_attributes_type": "a map",
     "string_sub_type": "a text",
 }
-# Where a value may be a secret written into the wrong place, its text is not repeated.
-_SHOWN = frozenset(
-    "type grant client_auth in scheme algorithm encoding secret_encoding timestamp connect read "
-    "leeway clock_leeway lifetime insecure_http token_endpoint issuer".split()
-)
 
 
 def problems_of(error: ValidationError) -> Iterator[Found]:
@@ -57,17 +52,15 @@ def _message(item: Any, loc: tuple[Any, ...]) -> str:
         return _tag(kind, context)
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", context["expected"])
-        if loc[-1] in _SHOWN:
-            return unknown("the value", str(seen), allowed, "write one of these")
-        return f"is none of the values allowed: {', '.join(allowed)}: write one of these"
+        return unknown("the value", str(seen), allowed, "write one of these")
     if kind in _KINDS:
-        return f"is {_kind_of(seen, loc)}; allowed: {_KINDS[kind]}: change it"
+        return f"is {_kind_of(seen)}; allowed: {_KINDS[kind]}: change it"
     if kind in ("string_too_short", "too_short"):
         return "is empty; allowed: a text that is not empty: fill it in or remove it"
     if kind == "string_pattern_mismatch":
         return f"is not of the form allowed, {context['pattern']}: correct it"
     reason = item["msg"][:1].lower() + item["msg"][1:]
-    return f"is {_kind_of(seen, loc)} and not allowed: {reason}: correct it"
+    return f"is {_kind_of(seen)} and not allowed: {reason}: correct it"
 
 
 def _tag(kind: str, context: Mapping[str, Any]) -> str:
@@ -76,10 +69,9 @@ def _tag(kind: str, context: Mapping[str, Any]) -> str:
     return "type: " + unknown("the value", str(context["tag"]), TYPES, "write one of these")
 
 
-def _kind_of(seen: Any, loc: tuple[Any, ...]) -> str:
-    if loc[-1] in _SHOWN or not isinstance(seen, str):
-        return show(seen)
-    return "a text"
+def _kind_of(seen: Any) -> str:
+    """What a value is; a text may be a secret written into the wrong place, and is not repeated."""
+    return "a text" if isinstance(seen, str) else show(seen)
 
 
 def _about(loc: tuple[Any, ...]) -> str:

@@ -74,7 +74,7 @@ def _imported(text: str, passphrase: SecretStr | None) -> Any:
     kind = next((kind for native, kind in _KINDS if isinstance(loaded, native)), None)
     if kind is None:
         raise ValueError
-    return kind.import_key(text, None, phrase)
+    return kind(loaded, text.encode())
 
 
 _KINDS: tuple[tuple[Any, Any], ...] = (

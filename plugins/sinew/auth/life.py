@@ -136,7 +136,7 @@ class TokenSource:
         refresh: str | None = None,
     ) -> StoredToken:
         sent_at = time.monotonic()
-        answer = self.server.post("token_endpoint", form, needed_for=f"grant {self._auth.grant}")
+        answer = self.server.token(form, f"grant {self._auth.grant}")
         token = received(self.server, answer, sent_at=sent_at, before=before, seed=seed)
         if refresh is not None and token.refresh_token is None:
             token = replace(token, refresh_token=refresh)

@@ -111,7 +111,7 @@ def _by_browser(
     form = forms.code_exchange(server, code, redirect.uri, verifier)
     sent_at = time.monotonic()
     # Once: a code that was received twice is a stolen one to the server (RFC 6749 §4.1.2).
-    answer = server.post("token_endpoint", form, tries=1, needed_for="a login")
+    answer = server.token(form, "a login", tries=1)
     return _checked(server, answer, sent_at, nonce)
 
 
@@ -194,7 +194,7 @@ def _polled(
         sent_at = time.monotonic()
         try:
             form = forms.device_poll(server, device_code)
-            answer = server.post("token_endpoint", form, tries=1, needed_for="a login by device")
+            answer = server.token(form, "a login by device", tries=1)
         except TokenRefusedError as error:
             if error.code == "slow_down":
                 interval += 5  # RFC 8628 §3.5

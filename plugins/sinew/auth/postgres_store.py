@@ -12,7 +12,8 @@ from psycopg import errors as pg
 
 from sinew.auth.sealing import Sealer
 from sinew.auth.store import Slot, StoredToken
-from sinew.errors import ConfigurationError, InterruptedStepError, SinewError, UnavailableError
+from sinew.engine.session import translated
+from sinew.errors import ConfigurationError, InterruptedStepError, UnavailableError
 from sinew.paths import statement
 
 T = TypeVar("T")
@@ -168,31 +169,17 @@ class _PostgresSlot:
 @contextmanager
 def _translated() -> Iterator[None]:
     """Turn the driver's errors into ours; they quote neither the key nor the body of a row."""
-    try:
-        yield
-    except SinewError:
-        raise
-    except pg.LockNotAvailable:
-        raise UnavailableError(
-            f"another process has held the token's lock for {_LOCK_SECONDS} s: look for one that hangs, "
-            "and try again"
-        ) from None
-    except pg.InsufficientPrivilege as error:
-        raise ConfigurationError(
-            f"the role of the token store's connection may not use sinew_auth.token ({error.diag.message_primary}): "
-            "run include/sql/auth/table.sql as its owner and GRANT SELECT, INSERT, UPDATE to the role"
-        ) from None
-    except pg.InvalidPassword:
-        raise ConfigurationError(
-            "the token store's database refuses the password: correct its connection"
-        ) from None
-    except psycopg.OperationalError as error:
-        raise UnavailableError(
-            f"the token store's database cannot be used (SQLSTATE {error.sqlstate or 'none'}): try again "
-            "when it is up"
-        ) from None
-    except psycopg.Error as error:
-        raise ConfigurationError(
-            f"the token store's database refuses a statement (SQLSTATE {error.sqlstate}): is "
-            "sinew_auth.token the table of include/sql/auth/table.sql?"
-        ) from None
+    with translated("the token store"):
+        try:
+            yield
+        except pg.LockNotAvailable:
+            raise UnavailableError(
+                f"another process has held the token's lock for {_LOCK_SECONDS} s: look for one that hangs, "
+                "and try again"
+            ) from None
+        except pg.InsufficientPrivilege as error:
+            raise ConfigurationError(
+                f"the role of the token store's connection may not use it ({error.diag.message_primary}): run "
+                "include/sql/auth/table.sql as its owner, GRANT USAGE on schema sinew_auth and SELECT, INSERT, "
+                "UPDATE on its table to the role"
+            ) from None

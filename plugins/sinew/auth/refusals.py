@@ -22,13 +22,25 @@ _REMEDIES = {
 }
 # RFC 6749 §4.1.2.1 names these where a later answer may be better.
 _WAITING_HELPS = frozenset(["temporarily_unavailable", "server_error"])
+_KNOWN = (
+    _REMEDIES.keys()
+    | _WAITING_HELPS
+    | {
+        "invalid_client",
+        "invalid_grant",
+        "authorization_pending",
+        "slow_down",
+    }
+)
 _ASSERTING = ("client_secret_jwt", "private_key_jwt")
 
 
 def refusal(answer: Answer, where: str, auth: OAuth2, secrets: Iterable[str]) -> SinewError:
     """The error to raise for an answer that names an error code."""
     hidden = list(secrets)
-    code = plain(answer.body.get("error"), 60, hidden) or "no error code"
+    code = plain(answer.body.get("error"), 60)
+    if code not in _KNOWN:
+        code = plain(code, 60, hidden) or "no error code"
     said = plain(answer.body.get("error_description"), secrets=hidden)
     quoted = f" ({said})" if said else ""
     if code in _WAITING_HELPS:

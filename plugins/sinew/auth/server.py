@@ -147,6 +147,12 @@ class AuthorizationServer:
             return str(named or self.url("token_endpoint", "an assertion"))
         return said
 
+    def token(self, form: Form, needed_for: str, tries: int = _TRIES) -> Answer:
+        """A good answer of the token endpoint; see ``post``."""
+        return self.post(
+            "token_endpoint", form, tries=tries, needed_for=needed_for, holding="access_token"
+        )
+
     def post(
         self,
         name: str,
@@ -155,8 +161,11 @@ class AuthorizationServer:
         tries: int = _TRIES,
         needed_for: str = "this",
         empty_ok: bool = False,
+        holding: str | None = None,
     ) -> Answer:
         """Send a form with the client's proof to an endpoint; returns a good answer only.
+
+        ``holding`` names a text that a good answer has.
 
         Retriable failures are tried ``tries`` times in all, each with a fresh assertion. Raises
         TokenRefusedError with the server's error code, AuthenticationError or UnavailableError.
@@ -165,7 +174,7 @@ class AuthorizationServer:
         pause = _FIRST_PAUSE
         for left in range(tries - 1, -1, -1):
             try:
-                return self._post_once(url, name, form, empty_ok)
+                return self._post_once(url, name, form, empty_ok, holding)
             except (ServerBusyError, ServerUnreachableError, ServerTimeoutError) as error:
                 wanted = getattr(error, "retry_after", None)
                 wait = pause * random.uniform(0.5, 1.0) if wanted is None else wanted
@@ -175,7 +184,9 @@ class AuthorizationServer:
                 pause *= 2
         raise AssertionError("the last try returns or raises")
 
-    def _post_once(self, url: str, name: str, form: Form, empty_ok: bool) -> Answer:
+    def _post_once(
+        self, url: str, name: str, form: Form, empty_ok: bool, holding: str | None
+    ) -> Answer:
         where = f"the {name.replace('_', ' ')} at {without_query(url)}"
         proof = client_auth(self.auth, self._audience_if_needed())
         with translated(url, f"the {name.replace('_', ' ')}"):
@@ -192,6 +203,10 @@ class AuthorizationServer:
         self.skew = answer.skew
         if answer.status >= 300 or "error" in answer.body:
             raise refusal(answer, where, self.auth, self._secrets(form))
+        if holding is not None and not isinstance(answer.body.get(holding), str):
+            raise ServerBusyError(
+                f"{where} answered without {holding}: try again later, and if it stays so, correct auth.{name}"
+            )
         return answer
 
     def _audience_if_needed(self) -> str:

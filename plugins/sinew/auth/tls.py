@@ -14,7 +14,6 @@ from pathlib import Path
 import certifi
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from pydantic import SecretStr
 
 from sinew.auth.models import Tls
 from sinew.errors import TlsError
@@ -145,8 +144,3 @@ def _refuse_outdated(tls: Tls) -> None:
             f"our client certificate is valid from {since:%Y-%m-%d %H:%M} UTC only, and this machine's "
             f"clock says {now:%Y-%m-%d %H:%M}: set the clock, or wait"
         )
-
-
-def secret_pem(value: SecretStr, what: str) -> str:
-    """The PEM of a secret setting."""
-    return pem(value.get_secret_value(), what)

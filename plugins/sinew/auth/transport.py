@@ -131,6 +131,8 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def _reason(error: BaseException) -> str:
     """What the system said, without any address of ours."""
     for found in _chain(error):
+        if isinstance(found, ssl.SSLError):
+            return "the TLS connection was cut off, as when a server refuses a client certificate"
         if isinstance(found, OSError) and found.strerror and found.errno:
             return found.strerror.lower()
     return "the connection broke"

@@ -23,12 +23,13 @@ def parser() -> argparse.ArgumentParser:
     """The parser of all commands; ``command`` of its result runs the chosen one."""
     top = argparse.ArgumentParser(
         prog="sinew",
-        description="Move databases in phases, in gated batches, with every row accounted for.",
+        description="Move databases in phases, and keep databases and APIs alike, in gated batches, with "
+        "every row accounted for.",
         epilog=f"{_CONNECTIONS} Each command tells more: sinew COMMAND --help.",
     )
     top.add_argument("--version", action="version", version=f"sinew {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_lint, _schema, _explain, _audit, _run, _status, _diff, _report):
+    for add in (_lint, _schema, _explain, _audit, _run, _status, _redeliver, _diff, _report, _auth):
         add(commands)
     return top
 
@@ -47,7 +48,7 @@ def _add(
         made.add_argument(
             "mapping",
             metavar="MAPPING",
-            help="name of a mapping in include/mappings/migrations, or a file's path",
+            help="name of a migration or a sync in include/mappings, or a file's path",
         )
     made.add_argument("--debug", action="store_true", help="show an error's traceback")
     made.set_defaults(command=_later(function))
@@ -78,18 +79,25 @@ def _lint(commands: Commands) -> None:
         "paths",
         metavar="PATH",
         nargs="*",
-        help="files or folders; default: include/mappings/migrations",
+        help="files or folders; default: include/mappings/migrations and include/mappings/syncs",
     )
 
 
 def _schema(commands: Commands) -> None:
-    _add(
+    made = _add(
         commands,
         "schema",
         "reading:schema",
         "print the JSON Schema of mapping files",
-        "sinew schema > include/mappings/mapping.schema.json",
+        "sinew schema sync > include/mappings/sync.schema.json",
         mapping=False,
+    )
+    made.add_argument(
+        "kind",
+        nargs="?",
+        choices=["migration", "sync"],
+        default="migration",
+        help="of which mapping files; default: migration",
     )
 
 
@@ -124,8 +132,9 @@ def _run(commands: Commands) -> None:
         commands,
         "run",
         "moving:run",
-        "plan, move and prove phases without Airflow; what is done already stays done",
-        "sinew run retail --phase pilot --parallelism 4",
+        "move the phases of a migration, or one window of a sync, without Airflow",
+        "sinew run retail --phase pilot --parallelism 4\n"
+        "  sinew run shop_orders --from 2026-03-01T00:00:00+00:00 --to 2026-03-02T00:00:00+00:00",
     )
     _phases(made, "phases to move, in the mapping's order; default: all")
     made.add_argument(
@@ -137,6 +146,20 @@ def _run(commands: Commands) -> None:
     made.add_argument(
         "--approved-by", metavar="PERSON", help="who approves the phases that need an approval"
     )
+    made.add_argument(
+        "--from",
+        dest="lower",
+        metavar="MOMENT",
+        help="of a sync: beginning of the window; default: where the last complete one ends",
+    )
+    made.add_argument(
+        "--to", dest="upper", metavar="MOMENT", help="of a sync: its end, exclusive; default: now"
+    )
+    made.add_argument(
+        "--keep-answers",
+        action="store_true",
+        help="of a sync: transform what an earlier run over the same window fetched",
+    )
 
 
 def _status(commands: Commands) -> None:
@@ -144,10 +167,21 @@ def _status(commands: Commands) -> None:
         commands,
         "status",
         "telling:status",
-        "tell how far a migration is, from its ledger",
+        "tell how far a migration or a sync is, from its ledger",
         "sinew status retail --json",
     )
     made.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _redeliver(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "redeliver",
+        "syncing:redeliver",
+        "let the next run of a sync send again what the API refused",
+        "sinew redeliver crm_contacts --entity contacts",
+    )
+    made.add_argument("--entity", metavar="E", help="only rows of this entity")
 
 
 def _diff(commands: Commands) -> None:
@@ -171,6 +205,83 @@ def _report(commands: Commands) -> None:
     )
     made.add_argument("--phase", metavar="P", help="of this phase; default: the newest of all")
     made.add_argument("--output", metavar="FILE", help="write it here")
+
+
+def _auth(commands: Commands) -> None:
+    short = "log in to APIs, try connections, show tokens and revoke them"
+    made = commands.add_parser(
+        "auth",
+        help=short,
+        description=f"{short[0].upper()}{short[1:]}.",
+        epilog="Example:\n  sinew auth test shop_api --path /orders",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verbs = made.add_subparsers(metavar="VERB", required=True)
+    for add in (_auth_login, _auth_test, _auth_show, _auth_logout):
+        add(verbs)
+
+
+def _auth_login(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs, "login", "log_in", "have a person consent in a browser or by a code"
+    )
+    made.add_argument(
+        "--device",
+        action="store_true",
+        help="by a code that is typed on any device; the connection's grant must be device_code",
+    )
+    made.add_argument(
+        "--no-browser", action="store_true", help="only print the address, open nothing"
+    )
+    made.add_argument(
+        "--paste",
+        action="store_true",
+        help="the browser is on another machine: read the address that it ended at from stdin",
+    )
+
+
+def _auth_test(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs,
+        "test",
+        "test",
+        "send one request; tell what was sent and got, never a secret",
+        " --path /orders",
+    )
+    made.add_argument(
+        "--path", metavar="PATH", default="", help="below the base URL; default: the base URL"
+    )
+
+
+def _auth_show(verbs: Commands) -> None:
+    made = _of_connection(
+        verbs,
+        "show",
+        "show_token",
+        "show scopes, expiry and claims of the stored token; asks no server",
+    )
+    made.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def _auth_logout(verbs: Commands) -> None:
+    _of_connection(
+        verbs, "logout", "log_out", "revoke the stored tokens at the server, and forget them"
+    )
+
+
+def _of_connection(
+    verbs: Commands, verb: str, function: str, short: str, example: str = ""
+) -> argparse.ArgumentParser:
+    made = _add(
+        verbs,
+        verb,
+        f"authenticating:{function}",
+        short,
+        f"sinew auth {verb} shop_api{example}",
+        mapping=False,
+    )
+    made.add_argument("connection", metavar="CONN", help="id of the API's connection")
+    return made
 
 
 def _phases(made: argparse.ArgumentParser, text: str) -> None:

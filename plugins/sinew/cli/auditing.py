@@ -19,6 +19,7 @@ from sinew.engine.prove import takes_part
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
 from sinew.errors import PreflightError, Problem
+from sinew.spec.sync import Sync
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def audit(options: Namespace) -> int:
             print(problem)
         if problems:
             return 1
-        shares = list(_shares(source, plans))
+        shares = [] if isinstance(context.migration, Sync) else list(_shares(source, plans))
     for line in _told(plans, shares, notes):
         print(line)
     return 0
@@ -100,8 +101,9 @@ def _batches(plan: EntityPlan, rows: int, without_key: int) -> int:
 
 def _told(plans: dict[str, EntityPlan], shares: list[Share], notes: list[str]) -> Iterator[str]:
     counted = [(share.entity, share.phase, share.rows, share.batches) for share in shares]
-    yield from table(["entity", "phase", "rows read", "batches"], counted)
-    yield ""
+    if counted:
+        yield from table(["entity", "phase", "rows read", "batches"], counted)
+        yield ""
     for name, plan in plans.items():
         yield f"{name}"
         for line in _of_entity(plan):

@@ -6,47 +6,107 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sinew.engine.session import Endpoint
 from sinew.engine.steps import Context
 from sinew.errors import ConfigurationError
 from sinew.hooks.connections import endpoint, endpoint_from_env
-from sinew.hooks.mappings import read_migration
+from sinew.hooks.lookup import variable
+from sinew.hooks.mappings import read_pipeline
 from sinew.spec import Migration, read_mapping
 from sinew.spec.includes import include_root
 from sinew.spec.pipeline import Pipeline
+from sinew.spec.reader import kind_of
+from sinew.spec.sync import Sync
+
+if TYPE_CHECKING:
+    from sinew.engine.steps import OpenApi
 
 
-def migration_of(options: Namespace) -> Migration:
-    """The mapping that was named, by a name or by a path."""
+def pipeline_of(options: Namespace) -> Pipeline:
+    """The mapping that was named, by a name or by a path; a file in a folder ``syncs`` is a sync."""
     given: str = options.mapping
     if not given.endswith((".yaml", ".yml")) and os.sep not in given:
-        return read_migration(given)
+        return read_pipeline(given)
     path = Path(given)
     # The engine looks for contracts and functions in the same folder as the reader.
     os.environ["SINEW_INCLUDE"] = str(include_root(path))
-    return read_mapping(path)
+    return read_mapping(path, kind=kind_of(path.resolve().parent))
+
+
+def migration_of(options: Namespace) -> Migration:
+    """The migration that was named; a sync is refused."""
+    found = pipeline_of(options)
+    if not isinstance(found, Migration):
+        raise ConfigurationError(
+            f"{found.name} is a sync, but this command is for migrations; of a sync, `run`, `status`, "
+            "`explain`, `audit` and `redeliver` can be asked: use one of them"
+        )
+    return found
+
+
+def sync_of(options: Namespace) -> Sync:
+    """The sync that was named; a migration is refused."""
+    found = pipeline_of(options)
+    if not isinstance(found, Sync):
+        raise ConfigurationError(
+            f"{found.name} is a migration, but this command is for syncs: name a sync"
+        )
+    return found
 
 
 def context_of(options: Namespace) -> Context:
-    """The mapping with both its databases."""
-    migration = migration_of(options)
+    """The mapping with both its ends."""
+    found = pipeline_of(options)
+    parallelism = getattr(options, "parallelism", None)
+    if isinstance(found, Sync):
+        return _sync_context(found, parallelism)
     return Context(
-        migration,
-        endpoint_of(migration.source.conn),
-        endpoint_of(migration.target.conn),
-        getattr(options, "parallelism", None),
+        found, endpoint_of(found.source.conn), endpoint_of(found.target.conn), parallelism
     )
+
+
+def migration_context(options: Namespace) -> Context:
+    """The same of a migration alone; a sync is refused."""
+    migration_of(options)
+    return context_of(options)
+
+
+def _sync_context(sync: Sync, parallelism: int | None) -> Context:
+    home = endpoint_of(sync.home_conn)
+    api = sync.source.api or sync.target.api
+    # An API's records land in the home database, which is then all that the engine reads from.
+    source = endpoint_of(sync.source.conn) if sync.source.conn else home
+    return Context(sync, source, home, parallelism, opener_of(api) if api else None)
+
+
+def opener_of(conn_id: str) -> OpenApi:
+    """How a connection's API is opened, by its variable; without one, as Airflow knows it."""
+    from sinew.hooks.apis import api_opener, api_opener_from_env
+
+    if knows_variable(conn_id):
+        return api_opener_from_env(conn_id)
+    try:
+        import airflow.sdk  # noqa: F401
+    except ModuleNotFoundError:
+        return api_opener_from_env(conn_id)
+    return api_opener(conn_id)
 
 
 def endpoint_of(conn_id: str) -> Endpoint:
     """A connection by its variable; without one, as Airflow knows it."""
-    if os.environ.get(f"AIRFLOW_CONN_{conn_id.upper()}"):
+    if knows_variable(conn_id):
         return endpoint_from_env(conn_id)
     try:
         return endpoint(conn_id)
     except ModuleNotFoundError:
         return endpoint_from_env(conn_id)
+
+
+def knows_variable(conn_id: str) -> bool:
+    """Whether a connection is given by its variable."""
+    return bool(os.environ.get(variable(conn_id)))
 
 
 def phases_of(migration: Pipeline, given: Sequence[str] | None) -> list[str]:

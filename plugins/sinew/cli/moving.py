@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from time import monotonic
 
-from sinew.cli.given import context_of, phases_of
+from sinew.cli.given import context_of, migration_context, phases_of
+from sinew.cli.syncing import run_window
 from sinew.cli.tables import table
 from sinew.compile.compare import Comparison
 from sinew.engine import ledger
@@ -20,11 +21,19 @@ from sinew.engine.reporting import store_report
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
 from sinew.errors import ConfigurationError
+from sinew.spec.pipeline import Pipeline
+from sinew.spec.sync import Sync
 
 
 def run(options: Namespace) -> int:
-    """Move phases, telling of each entity as it goes; a report is kept of every phase it reached."""
+    """Move phases, telling of each entity as it goes; a report is kept of every phase it reached.
+
+    Of a sync, one window.
+    """
     context = context_of(options)
+    if isinstance(context.migration, Sync):
+        return run_window(options, context)
+    _refuse_window(options, context.migration)
     chosen = phases_of(context.migration, options.phases)
     require_earlier_phases(context, chosen)
     began, run_id = monotonic(), f"cli {datetime.now(UTC).isoformat(timespec='seconds')}"
@@ -42,6 +51,14 @@ def run(options: Namespace) -> int:
     if not result.batches:
         print("Everything was in place: nothing was moved, and all of it was compared once more.")
     return 0
+
+
+def _refuse_window(options: Namespace, migration: Pipeline) -> None:
+    if options.lower or options.upper or options.keep_answers:
+        raise ConfigurationError(
+            f"{migration.name} is a migration, which has phases and no windows: leave out --from, --to and "
+            "--keep-answers"
+        )
 
 
 def _approve(context: Context, chosen: list[str], run_id: str, person: str | None) -> None:
@@ -88,7 +105,7 @@ def _moved(context: Context, chosen: list[str]) -> Iterator[str]:
 
 def diff(options: Namespace) -> int:
     """Compare phases as they are now and print the keys of rows that differ; 1 when there are any."""
-    context = context_of(options)
+    context = migration_context(options)
     phases = _comparable(context, options.phases)
     proofs = [_compare(context, phase) for phase in phases]
     for proof in proofs:

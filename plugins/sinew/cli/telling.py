@@ -10,17 +10,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sinew.cli.given import endpoint_of, migration_of, phases_of
+from sinew.cli.given import endpoint_of, migration_of, phases_of, pipeline_of
+from sinew.cli.syncing import tell_status
 from sinew.cli.tables import table
 from sinew.engine.phases import PhaseStatus, phase_states, read_report
 from sinew.engine.session import Endpoint, connect, translated
 from sinew.errors import ConfigurationError
 from sinew.paths import statement
 from sinew.spec import Migration
+from sinew.spec.sync import Sync
 
 
 def status(options: Namespace) -> int:
-    """Print phases, batches, rows, rejects by rule and the last comparisons."""
+    """Print phases, batches, rows, rejects by rule and the last comparisons; of a sync, its windows."""
+    pipeline = pipeline_of(options)
+    if isinstance(pipeline, Sync):
+        return tell_status(pipeline, endpoint_of(pipeline.home_conn), as_json=options.json)
     migration = migration_of(options)
     found = _status(migration, endpoint_of(migration.target.conn))
     if options.json:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.expressions import qualify
+from sinew.compile.expressions import qualify, without_semicolon
 from sinew.compile.facts import PgType
 from sinew.spec.columns import RefColumn
 from sinew.spec.pipeline import Pipeline
@@ -71,7 +71,9 @@ def source_relation(migration: Pipeline, entity: str, alias: str) -> sql.Composa
     """FROM item for an entity's source: a table, a view, or the SELECT of an SQL file."""
     relation = migration.entities[entity].source
     if relation.table is None:
-        return sql.SQL("({}) AS {}").format(sql.SQL(relation.text), sql.Identifier(alias))
+        return sql.SQL("({}) AS {}").format(
+            sql.SQL(without_semicolon(relation.text)), sql.Identifier(alias)
+        )
     name = sql.Identifier(migration.schema_of(entity), relation.table)
     return sql.SQL("{} AS {}").format(name, sql.Identifier(alias))
 
@@ -91,10 +93,10 @@ def source_predicate(
     """Predicate over the source relation: the rows of one batch."""
     parts = [membership(plan, phase, alias)]
     if range_.kind == "null_keys":
-        parts.append(sql.SQL("NOT {}").format(key_given(plan, alias)))
+        parts += [*_left_over(plan, phase, alias), sql.SQL("NOT {}").format(key_given(plan, alias))]
     elif range_.kind == "window":
         parts.append(_in_window(plan, range_, alias))
-    elif range_.kind == "range" and not plan.keyless:
+    elif not plan.keyless and range_.kind == "range":
         parts.append(within(source_key_values(plan, alias), plan.key_types, range_))
         if plan.key_nullable:
             parts.append(key_given(plan, alias))
@@ -156,51 +158,81 @@ def ordered_source_keys(plan: EntityPlan, alias: str = "r") -> list[sql.Composab
     ]
 
 
+def earlier_phases(migration: Pipeline, phase: str) -> list[str]:
+    """Names of the phases that move before this one."""
+    names = [item.name for item in migration.phases]
+    return names[: names.index(phase)]
+
+
 def membership(plan: EntityPlan, phase: str, alias: str = "r") -> sql.Composable:
     """Predicate: the entity's own ``where`` holds, and the row follows its cohort root into this phase.
 
     A predicate counts only when it IS TRUE, and the first phase that matches wins. The last phase has no
     predicate: it is whatever no other phase accounts for, or rows whose predicate is NULL would fall between.
     """
+    migration, name = plan.migration, plan.entity.name
     parts: list[sql.Composable] = []
     if plan.entity.where:
         parts.append(sql.SQL("({}) IS TRUE").format(_qualified(plan.entity.where, alias)))
-    path = plan.migration.cohort_path(plan.entity.name)
-    if path is not None and (
-        wanted := _phase_predicate(plan.migration, phase, f"{alias}{len(path)}" if path else alias)
-    ):
-        parts.append(_follow(plan.migration, path, alias, wanted))
+    before = earlier_phases(migration, phase)
+    last = phase == migration.phases[-1].name
+    if not last and migration.cohort_path(name) is not None:
+        parts.append(_moved_by(migration, name, len(before), alias))
+        if before:
+            earlier = _moved_by(migration, name, len(before) - 1, alias)
+            parts.append(sql.SQL("({}) IS NOT TRUE").format(earlier))
     return sql.SQL(" AND ").join(parts) if parts else ALWAYS
 
 
-def _phase_predicate(migration: Pipeline, phase: str, alias: str) -> sql.Composable | None:
-    names = [item.name for item in migration.phases]
-    position = names.index(phase)
-    own = migration.phases[position].where
-    if own is None:
-        return None
-    earlier = [item.where for item in migration.phases[:position] if item.where]
-    parts = [sql.SQL("({}) IS TRUE").format(_qualified(own, alias))]
-    parts += [sql.SQL("({}) IS NOT TRUE").format(_qualified(where, alias)) for where in earlier]
-    return sql.SQL(" AND ").join(parts)
+def _left_over(plan: EntityPlan, phase: str, alias: str) -> list[sql.Composable]:
+    """Predicate for the last phase: no earlier one has read the row.
+
+    Only for rows without a key; of others the row ledger knows which phase brought them.
+    """
+    migration, name = plan.migration, plan.entity.name
+    before = earlier_phases(migration, phase)
+    if migration.cohort_path(name) is None or not before or phase != migration.phases[-1].name:
+        return []
+    earlier = _moved_by(migration, name, len(before) - 1, alias)
+    return [sql.SQL("({}) IS NOT TRUE").format(earlier)]
 
 
-def _follow(
-    migration: Pipeline, path: Sequence[RefColumn], alias: str, wanted: sql.Composable
+def _moved_by(migration: Pipeline, entity: str, position: int, alias: str) -> sql.Composable:
+    """Predicate: the row moves in one of the phases up to ``position``, which all have a ``where``.
+
+    That is when its root row does; and when each row that it cannot do without does, for it may refer to the root
+    in several ways. A reference that is NULL holds nothing back, but for the one that leads to the root.
+    """
+    path = migration.cohort_path(entity)
+    if not path:
+        wheres = [phase.where or "true" for phase in migration.phases[: position + 1]]
+        parts = [sql.SQL("({}) IS TRUE").format(_qualified(where, alias)) for where in wheres]
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(parts))
+    held = [path[0], *(ref for ref in migration.cohort_refs(entity) if ref.name != path[0].name)]
+    return sql.SQL(" AND ").join(
+        _parent_moved_by(migration, ref, position, alias, f"{alias}{i}", optional=i > 1)
+        for i, ref in enumerate(held, start=1)
+    )
+
+
+def _parent_moved_by(
+    migration: Pipeline, ref: RefColumn, position: int, alias: str, parent: str, *, optional: bool
 ) -> sql.Composable:
-    """EXISTS, one inside the other, along the references from the entity to the cohort root."""
-    predicate = wanted
-    for depth in range(len(path), 0, -1):
-        ref = path[depth - 1]
-        child, parent = (alias if depth == 1 else f"{alias}{depth - 1}"), f"{alias}{depth}"
-        joined = sql.SQL(" AND ").join(
-            sql.SQL("{} = {}").format(sql.Identifier(parent, key), sql.Identifier(child, by))
-            for key, by in zip(migration.entities[ref.entity].source_key, ref.by, strict=True)
-        )
-        predicate = sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
-            source_relation(migration, ref.entity, parent), joined, predicate
-        )
-    return predicate
+    joined = sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(parent, key), sql.Identifier(alias, by))
+        for key, by in zip(migration.entities[ref.entity].source_key, ref.by, strict=True)
+    )
+    there = sql.SQL("EXISTS (SELECT FROM {} WHERE {} AND {})").format(
+        source_relation(migration, ref.entity, parent),
+        joined,
+        _moved_by(migration, ref.entity, position, parent),
+    )
+    if not optional:
+        return there
+    absent = sql.SQL(" OR ").join(
+        sql.SQL("{} IS NULL").format(sql.Identifier(alias, by)) for by in ref.by
+    )
+    return sql.SQL("({} OR {})").format(absent, there)
 
 
 def _qualified(text: str, alias: str) -> sql.Composable:

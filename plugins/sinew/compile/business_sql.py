@@ -13,6 +13,7 @@ from decimal import Decimal
 
 from psycopg import sql
 
+from sinew.compile.expressions import without_semicolon
 from sinew.compile.rejected_sql import LISTED, RejectedRows
 
 _COMMA = sql.SQL(", ")
@@ -87,11 +88,6 @@ def columns_of_answer(statement: str) -> sql.Composed:
     return sql.SQL("SELECT * FROM ({}) AS answer LIMIT 0").format(
         sql.SQL(without_semicolon(statement))
     )
-
-
-def without_semicolon(statement: str) -> str:
-    """The statement, fit to stand in parentheses; the line break ends a trailing comment."""
-    return statement.strip().removesuffix(";") + "\n"
 
 
 # --- the comparison

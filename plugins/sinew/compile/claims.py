@@ -1,7 +1,8 @@
 """Row ledger against target, in the database that holds both: what the ledger claims, and what is.
 
 An entry claims a target row while it is live or kept, and also after a later change of its source
-row was rejected: the target then holds the last good version. Of a kept row, which was in the
+row was rejected: the target then holds the last good version. The entry of a deleted row claims its
+target row as long as it has its hash: until that row could be taken out. Of a kept row, which was in the
 target before, only the existence is claimed.
 """
 
@@ -62,7 +63,9 @@ def _joined(claims: Claims) -> sql.Composed:
     return _by_key(claims) if claims.key else _by_hash(claims)
 
 
-_STATES = sql.SQL("state IN ('live', 'kept', 'rejected')")
+_STATES = sql.SQL(
+    "(state IN ('live', 'kept', 'rejected') OR state = 'deleted' AND target_hash IS NOT NULL)"
+)
 
 
 def _by_key(claims: Claims) -> sql.Composed:
@@ -117,7 +120,10 @@ def _claimed(claims: Claims, entry: Sequence[str]) -> sql.Composed:
 
 
 def _by_hash(claims: Claims) -> sql.Composed:
-    """Each hash with the number of claims and of target rows that have it."""
+    """Each hash with the number of our claims, and of target rows that answer them or that nobody claims.
+
+    Equal rows of several entities cannot be told apart: what others claim too is given to them first.
+    """
     ledgers = [(claims.ledger, True), *((ledger, False) for ledger in claims.sharing)]
     entries = sql.SQL(" UNION ALL ").join(
         sql.SQL("SELECT target_hash, {}::boolean AS mine FROM {} WHERE state = 'live'").format(
@@ -126,16 +132,17 @@ def _by_hash(claims: Claims) -> sql.Composed:
         for ledger, mine in ledgers
     )
     return sql.SQL(
-        "SELECT x0::text AS x0, coalesce(mine, false) AS mine, t.found IS NOT NULL AS there, "
-        "CASE WHEN coalesce(c.claimed, 0) > coalesce(t.found, 0) AND mine THEN 'missing' "
-        "WHEN coalesce(c.claimed, 0) < coalesce(t.found, 0) AND {exclusive} THEN 'extra' END "
-        "AS kind, "
-        "coalesce(c.claimed, 0) AS claimed, coalesce(t.found, 0) AS found, "
-        "x0 * c.claimed AS claimed_hash, x0 * t.found AS found_hash "
-        "FROM (SELECT target_hash::numeric AS x0, bool_or(mine) AS mine, count(*) AS claimed "
+        "SELECT x0::text AS x0, claimed > 0 AS mine, there, "
+        "CASE WHEN lacking > 0 THEN 'missing' WHEN surplus > 0 THEN 'extra' END AS kind, "
+        "claimed, claimed - lacking + surplus AS found, "
+        "x0 * claimed AS claimed_hash, x0 * (claimed - lacking + surplus) AS found_hash FROM "
+        "(SELECT x0, coalesce(c.mine, 0) AS claimed, t.found IS NOT NULL AS there, "
+        "least(coalesce(c.mine, 0), greatest(coalesce(c.claims, 0) - coalesce(t.found, 0), 0)) AS lacking, "
+        "CASE WHEN {exclusive} THEN greatest(coalesce(t.found, 0) - coalesce(c.claims, 0), 0) ELSE 0 END AS surplus "
+        "FROM (SELECT target_hash::numeric AS x0, count(*) FILTER (WHERE mine) AS mine, count(*) AS claims "
         "FROM ({entries}) AS e GROUP BY 1) AS c FULL JOIN "
         "(SELECT ({hash})::numeric AS x0, count(*) AS found FROM {target} AS r GROUP BY 1) AS t "
-        "USING (x0) WHERE {exclusive} OR c.mine"
+        "USING (x0)) AS counted WHERE claimed > 0 OR surplus > 0"
     ).format(
         entries=entries,
         exclusive=sql.Literal(claims.exclusive),

@@ -76,7 +76,7 @@ def _natural(plan: EntityPlan, fact: ColumnFact, own_ledger: bool) -> Expression
     if isinstance(column, KeyColumn) and column.strategy == "uuid":
         return _plain(_uuid8(plan, column))
     if isinstance(column, KeyColumn) and column.strategy == "identity":
-        return _plain(_identity(plan, fact.name, own_ledger))
+        return _plain(_identity(plan, fact, own_ledger))
     if isinstance(column, RefColumn):
         return _reference(plan, column, fact)
     return _stepped(plan, column, fact)
@@ -154,17 +154,28 @@ def _uuid8(plan: EntityPlan, column: KeyColumn) -> sql.Composed:
     ).format(digest)
 
 
-def _identity(plan: EntityPlan, name: str, own_ledger: bool) -> sql.Composed:
-    """A number given by the target's own sequence; a row that already has one keeps it."""
+def _identity(plan: EntityPlan, fact: ColumnFact, own_ledger: bool) -> sql.Composed:
+    """A number given by the target's own sequence; a row that already has one keeps it.
+
+    In the column's own type: a conversion with rules would use the number twice, from a subquery that is run once
+    for all rows.
+    """
     # pg_get_serial_sequence takes the table as an SQL name, so the identifiers must be quoted inside the text.
-    table = plan.target.as_string(None)
-    fresh = sql.SQL("nextval(pg_get_serial_sequence({}, {})::regclass)").format(
-        sql.Literal(table), sql.Literal(name)
-    )
+    # A shadow has an identity of its own, but a serial column's sequence belongs to the live table.
+    live = sql.Identifier(plan.migration.target.schema_name, plan.entity.into)
+    sequences = [
+        sql.SQL("pg_get_serial_sequence({}, {})").format(
+            sql.Literal(table.as_string(None)), sql.Literal(fact.name)
+        )
+        for table in ((plan.target, live) if plan.shadow else (live,))
+    ]
+    fresh = sql.SQL("nextval(coalesce({})::regclass)").format(sql.SQL(", ").join(sequences))
+    type_ = sql.SQL(fact.type.sql)
     if not own_ledger:
-        return fresh
-    position = plan.target_key.index(name) + 1
-    return sql.SQL("coalesce({}, {})").format(sql.Identifier("e", f"t{position}"), fresh)
+        return sql.SQL("({})::{}").format(fresh, type_)
+    position = plan.target_key.index(fact.name) + 1
+    given = sql.Identifier("e", f"t{position}")
+    return sql.SQL("(coalesce({}, {}))::{}").format(given, fresh, type_)
 
 
 def _reference(plan: EntityPlan, column: RefColumn, fact: ColumnFact) -> Expression:

@@ -151,6 +151,20 @@ class EntityPlan:
         return sql.Identifier(self.target_schema, self.entity.into)
 
     @property
+    def sharing(self) -> tuple[str, ...]:
+        """Other entities that load the same table."""
+        others = self.migration.entities.values()
+        return tuple(
+            e.name for e in others if e.into == self.entity.into and e.name != self.entity.name
+        )
+
+    @property
+    def alone(self) -> bool:
+        """Whether the table that loads write to holds this entity's rows and no others."""
+        ours = self.shadow or self.migration.existing_of(self.entity.name) == "fail"
+        return ours and not self.sharing
+
+    @property
     def keyless(self) -> bool:
         """Whether rows are told apart by their whole content and an ordinal."""
         return self.entity.keyless
@@ -282,4 +296,7 @@ def entity_fingerprint(migration: Pipeline, entity: Entity, facts: EntityFacts) 
     """sha256 of all that decides what becomes of this entity's rows, in the mapping and in both databases."""
     types = [(fact.name, fact.type.sql) for fact in facts.source + facts.target]
     body = [migration.entity_fingerprint(entity.name), types, facts.hash_mode]
+    # Phases do not count, but for what they change: whether a row keeps the key of a parent that may come later.
+    late = sorted(column for child, column in migration.late_refs if child == entity.name)
+    body += [late] if late else []
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()

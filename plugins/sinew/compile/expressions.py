@@ -58,6 +58,16 @@ def qualify(text: str, alias: str) -> str:
     return result + "\n" if "--" in text else result
 
 
+def without_semicolon(query: str) -> str:
+    """The query, fit to stand in parentheses; the line break ends a trailing comment."""
+    end = len(query)
+    for token in reversed(sqlglot.tokenize(query, read="postgres")):
+        if token.token_type is not TokenType.SEMICOLON:
+            break
+        end = token.start
+    return query[:end] + "\n"
+
+
 def _parse(text: str) -> exp.Expr:
     try:
         tokens = sqlglot.tokenize(text, read="postgres")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import ALWAYS, Range, in_window, within
+from sinew.compile.bounds import ALWAYS, Range, within
 from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import MOMENT, staging_table
@@ -15,6 +15,11 @@ from sinew.spec.sync import Mark, SyncEntity
 
 COMMA = sql.SQL(", ")
 AND = sql.SQL(" AND ")
+
+# Entries whose target row an earlier load brought and that is still there.
+HELD = sql.SQL(
+    "(w.state IN ('live', 'rejected') OR w.state = 'deleted' AND w.target_hash IS NOT NULL)"
+)
 
 
 def ledger_range(plan: EntityPlan, range_: Range, alias: str = "w") -> sql.Composable:
@@ -42,14 +47,27 @@ def insert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
 
 def upsert_target(plan: EntityPlan, batch_id: int) -> sql.Composed:
     """INSERT, or UPDATE of the row that has the same target key."""
-    others = [fact.name for fact in plan.columns if fact.name not in plan.target_key]
-    updates = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others]
-    updates += [sql.SQL("{} = DEFAULT").format(sql.Identifier(name)) for name in _marks(plan)]
-    action: sql.Composable = sql.SQL("DO NOTHING")
-    if updates:
-        action = sql.SQL("DO UPDATE SET {}").format(COMMA.join(updates))
     return sql.SQL("{} ON CONFLICT ({}) {}").format(
-        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), action
+        insert_target(plan, batch_id),
+        COMMA.join(map(sql.Identifier, plan.target_key)),
+        _update(plan),
+    )
+
+
+def _update(plan: EntityPlan) -> sql.Composable:
+    """What becomes of a row that is there: all but its key is set.
+
+    A table of nothing but a key is set to what it is, so that its rows are counted as loaded too.
+    An identity that the target always gives cannot be set.
+    """
+    own = [fact.name for fact in plan.columns if fact.identity != "a"]
+    names = [name for name in own if name not in plan.target_key] or own[:1]
+    updates = [_excluded(names)] if names else []
+    updates += [sql.SQL("{} = DEFAULT").format(sql.Identifier(name)) for name in _marks(plan)]
+    return (
+        sql.SQL("DO UPDATE SET {}").format(COMMA.join(updates))
+        if updates
+        else sql.SQL("DO NOTHING")
     )
 
 
@@ -59,16 +77,37 @@ def _marks(plan: EntityPlan) -> list[str]:
     return [mark.mark] if isinstance(mark, Mark) else []
 
 
-def insert_target_keeping(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """INSERT of rows whose target key is free; the keys that were inserted go to the temporary table sinew_new."""
+def insert_target_keeping(plan: EntityPlan, batch_id: int, *, fresh: bool) -> sql.Composed:
+    """INSERT of rows whose target key is free, UPDATE of those that an earlier load of the same source row brought.
+
+    Their keys go to the temporary table sinew_new. ``fresh``: there was no earlier load. Updated in their place,
+    for other tables may refer to them.
+    """
+    action: sql.Composable = sql.SQL("DO NOTHING")
+    if not fresh:
+        action = sql.SQL("{} WHERE EXISTS ({})").format(_update(plan), _brought(plan, batch_id))
     returned = COMMA.join(
         sql.SQL("t.{} AS {}").format(sql.Identifier(name), sql.Identifier(f"t{i}"))
         for i, name in enumerate(plan.target_key, start=1)
     )
     return sql.SQL(
-        "WITH added AS ({} ON CONFLICT ({}) DO NOTHING RETURNING {}) INSERT INTO sinew_new SELECT * FROM added"
+        "WITH added AS ({} ON CONFLICT ({}) {} RETURNING {}) INSERT INTO sinew_new SELECT * FROM added"
     ).format(
-        insert_target(plan, batch_id), COMMA.join(map(sql.Identifier, plan.target_key)), returned
+        insert_target(plan, batch_id),
+        COMMA.join(map(sql.Identifier, plan.target_key)),
+        action,
+        returned,
+    )
+
+
+def _brought(plan: EntityPlan, batch_id: int) -> sql.Composed:
+    """SELECT: this target row (alias t) was brought by an earlier load of the source row that is staged for it."""
+    return sql.SQL("SELECT FROM {} AS w JOIN {} AS s ON {} WHERE {} AND {}").format(
+        plan.ledger,
+        staging_table(batch_id),
+        AND.join(staged_key(plan)),
+        ledger_target(plan),
+        HELD,
     )
 
 
@@ -82,11 +121,17 @@ def create_new_keys(plan: EntityPlan) -> sql.Composed:
 
 
 def foreign_target_rows(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Number of staged target keys that a row holds which this entity's ledger does not know."""
+    """Number of staged target keys that a row holds which this entity's ledger does not know.
+
+    A row that is to be taken out, because its source row vanished, leaves its key to the one that is staged.
+    """
     return sql.SQL(
         "SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {same} WHERE NOT EXISTS "
-        "(SELECT FROM {ledger} AS w WHERE {own} AND w.state IN ('live', 'kept', 'rejected'))"
+        "(SELECT FROM {ledger} AS w WHERE {own} AND ({held} OR w.state = 'kept')) AND NOT EXISTS "
+        "(SELECT FROM {ledger} AS w WHERE {same_target} AND w.state = 'deleted' AND w.target_hash IS NOT NULL)"
     ).format(
+        same_target=AND.join(_staged_target_key(plan)),
+        held=HELD,
         staging=staging_table(batch_id),
         target=plan.target,
         same=AND.join(equal("s", name, "t", name) for name in plan.target_key),
@@ -156,7 +201,15 @@ def _ledger_row(
 
 
 def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Entries for rejected rows. A row that is in the target keeps its last good version and its target key."""
+    """Entries for rejected rows. A row that is in the target keeps its last good version and its target key.
+
+    A row that was kept is the target's own: the entry lets go of it.
+    """
+    held = [f"t{i}" for i in range(1, len(plan.target_key) + 1)] + ["target_hash"]
+    released = COMMA.join(
+        sql.SQL("{0} = CASE WHEN w.state <> 'kept' THEN w.{0} END").format(sql.Identifier(name))
+        for name in held
+    )
     names = plan.entity.source_key or KEYLESS_KEY
     keys = COMMA.join(
         sql.SQL("(j.source_key ->> {})::{}").format(sql.Literal(name), sql.SQL(type_.sql))
@@ -166,8 +219,9 @@ def upsert_rejected(plan: EntityPlan, batch_id: int) -> sql.Composed:
         "INSERT INTO {ledger} AS w ({key}, state, source_hash, batch_id) "
         "SELECT {values}, 'rejected', j.source_hash, j.batch_id FROM sinew.reject AS j "
         "WHERE j.batch_id = {batch} AND j.scope = 'row' AND j.rule <> 'null_key' "
-        "ON CONFLICT ({key}) DO UPDATE SET {updates}"
+        "ON CONFLICT ({key}) DO UPDATE SET {updates}, {released}"
     ).format(
+        released=released,
         ledger=plan.ledger,
         key=_ledger_key(plan),
         values=keys,
@@ -182,92 +236,6 @@ def _ledger_key(plan: EntityPlan) -> sql.Composed:
 
 def _excluded(names: Sequence[str]) -> sql.Composed:
     return COMMA.join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in names)
-
-
-# --- rows of an earlier load of the same range
-
-
-def delete_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
-    """Delete target rows whose source row is now mapped to another target key."""
-    differs = sql.SQL(" OR ").join(
-        sql.SQL("w.{} IS DISTINCT FROM s.{}").format(sql.Identifier(f"t{i}"), sql.Identifier(name))
-        for i, name in enumerate(plan.target_key, start=1)
-    )
-    return sql.SQL(
-        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live' AND {} AND ({})"
-    ).format(
-        plan.target,
-        plan.ledger,
-        staging_table(batch_id),
-        ledger_target(plan),
-        AND.join(staged_key(plan)),
-        ledger_range(plan, range_),
-        differs,
-    )
-
-
-def delete_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
-    """Delete target rows that an earlier load of this phase brought and that the source no longer has."""
-    return sql.SQL("DELETE FROM {} AS t USING {} AS w WHERE {} AND {}").format(
-        plan.target, plan.ledger, ledger_target(plan), vanished(plan, batch_id, phase, range_)
-    )
-
-
-def mark_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
-    """Leave a tombstone for each of them, which keeps its target key."""
-    return sql.SQL("UPDATE {} AS w SET state = 'deleted', batch_id = {} WHERE {}").format(
-        plan.ledger, sql.Literal(batch_id), vanished(plan, batch_id, phase, range_)
-    )
-
-
-def vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
-    """Predicate over the row ledger (alias w): an earlier load brought the row, and it is not there any more."""
-    same_key = sql.SQL(" AND ").join(
-        sql.SQL("j.source_key ->> {} = w.{}::text").format(
-            sql.Literal(name), sql.Identifier(f"k{i}")
-        )
-        for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
-    )
-    return sql.SQL(
-        "{in_range} AND {in_window} AND w.state IN ('live', 'rejected') "
-        "AND w.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
-        "AND phase = {phase}) "
-        "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
-        "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' AND {same_key})"
-    ).format(
-        in_range=ledger_range(plan, range_),
-        in_window=in_window(sql.SQL("w.moment"), range_) if range_.kind == "window" else ALWAYS,
-        mapping=sql.Literal(plan.migration.name),
-        entity=sql.Literal(plan.entity.name),
-        phase=sql.Literal(phase),
-        staging=staging_table(batch_id),
-        staged=AND.join(staged_key(plan)),
-        batch=sql.Literal(batch_id),
-        same_key=same_key,
-    )
-
-
-def delete_own(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Delete target rows that an earlier load of these very source rows brought."""
-    return sql.SQL(
-        "DELETE FROM {} AS t USING {} AS w, {} AS s WHERE {} AND {} AND w.state = 'live'"
-    ).format(
-        plan.target,
-        plan.ledger,
-        staging_table(batch_id),
-        ledger_target(plan),
-        AND.join(staged_key(plan)),
-    )
-
-
-def delete_plain_rows(plan: EntityPlan) -> sql.Composed:
-    """Delete every row of a target without a key, before all of them are loaded again."""
-    return sql.SQL("DELETE FROM {}").format(plan.target)
-
-
-def delete_ledger(plan: EntityPlan) -> sql.Composed:
-    """Forget every entry of a keyless entity, before all of them are made again."""
-    return sql.SQL("DELETE FROM {}").format(plan.ledger)
 
 
 # --- validate
@@ -318,14 +286,17 @@ def target_range(plan: EntityPlan, range_: Range) -> sql.Composable:
 
 
 def plain_target_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """The same for a target without a key: ledger and target as multisets of hashes."""
+    """The same for a target without a key: each hash is there at least as often as the ledger says.
+
+    Other rows may be there too: of another entity, or the target's own.
+    """
     return sql.SQL(
         "WITH w AS (SELECT target_hash AS h, count(*) AS n FROM {ledger} "
         "WHERE batch_id = {batch} AND state = 'live' GROUP BY 1), "
         "t AS (SELECT {hash} AS h, count(*) AS n FROM {target} AS t GROUP BY 1) "
-        "SELECT coalesce(sum(w.n), 0)::bigint, coalesce(sum(t.n), 0)::bigint, coalesce(sum(w.h::numeric * w.n), 0), "
-        "coalesce(sum(t.h::numeric * t.n), 0), "
-        "coalesce(sum(abs(coalesce(w.n, 0) - coalesce(t.n, 0))), 0)::bigint FROM w FULL JOIN t ON t.h = w.h"
+        "SELECT coalesce(sum(w.n), 0)::bigint, coalesce(sum(least(w.n, t.n)), 0)::bigint, "
+        "coalesce(sum(w.h::numeric * w.n), 0), coalesce(sum(t.h::numeric * least(w.n, t.n)), 0), "
+        "coalesce(sum(greatest(w.n - coalesce(t.n, 0), 0)), 0)::bigint FROM w LEFT JOIN t ON t.h = w.h"
     ).format(
         ledger=plan.ledger,
         batch=sql.Literal(batch_id),

@@ -7,15 +7,17 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from sinew.compile.bounds import (
+    Range,
     key_column,
     key_given,
     membership,
     ordered_source_keys,
+    source_predicate,
     source_relation,
 )
 from sinew.compile.column_values import assigned_values
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.transform_sql import key_as_json
+from sinew.compile.transform_sql import key_as_json, source_row_hash
 
 COMMA = sql.SQL(", ")
 
@@ -32,7 +34,7 @@ def range_bounds(plan: EntityPlan, phase: str, rows: int) -> sql.Composed:
     )
     return sql.SQL(
         "SELECT {texts} FROM (SELECT {named}, row_number() OVER (ORDER BY {keys}) AS n FROM {relation} "
-        "WHERE {predicate} AND {given}) AS b WHERE b.n > 1 AND b.n % {rows} = 1 ORDER BY b.n"
+        "WHERE {predicate} AND {given}) AS b WHERE b.n > 1 AND (b.n - 1) % {rows} = 0 ORDER BY b.n"
     ).format(
         texts=texts,
         named=named,
@@ -50,6 +52,15 @@ def count_rows(plan: EntityPlan, phase: str) -> sql.Composed:
         key_given(plan, "r"),
         source_relation(plan.migration, plan.entity.name, "r"),
         membership(plan, phase),
+    )
+
+
+def null_keys(plan: EntityPlan, phase: str) -> sql.Composed:
+    """Rows of a phase that have a NULL in their key, and the sum of their hashes."""
+    return sql.SQL("SELECT count(*), coalesce(sum({}), 0) FROM {} WHERE {}").format(
+        source_row_hash(plan),
+        source_relation(plan.migration, plan.entity.name, "r"),
+        source_predicate(plan, phase, Range("null_keys")),
     )
 
 

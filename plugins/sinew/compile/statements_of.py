@@ -8,7 +8,7 @@ from typing import Literal
 
 from psycopg import sql
 
-from sinew.compile import load_sql, plan_sql, settle_sql, table_sql, transform_sql
+from sinew.compile import earlier_sql, load_sql, plan_sql, settle_sql, table_sql, transform_sql
 from sinew.compile.bounds import Range
 from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.transform_sql import Circumstances
@@ -103,11 +103,11 @@ def _load(plan: EntityPlan, batch_id: int) -> Iterator[Labelled]:
 def _writes(plan: EntityPlan, batch_id: int) -> Iterator[tuple[str, sql.Composable]]:
     existing = plan.migration.existing_of(plan.entity.name)
     if plan.keyless and not plan.target_key:
-        yield "rows of an earlier load go", load_sql.delete_plain_rows(plan)
-        yield "and so do their entries", load_sql.delete_ledger(plan)
+        yield "rows of an earlier load go", earlier_sql.delete_plain_rows(plan)
+        yield "and so do their entries", earlier_sql.delete_ledger(plan)
     elif existing == "keep":
         yield "keys that are new", load_sql.create_new_keys(plan)
-        yield "rows whose key is free", load_sql.insert_target_keeping(plan, batch_id)
+        yield "rows whose key is free", load_sql.insert_target_keeping(plan, batch_id, fresh=True)
         yield "the row ledger", load_sql.upsert_ledger(plan, batch_id, keeping=True)
         return
     elif existing == "update":

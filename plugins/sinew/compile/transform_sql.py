@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from sinew.compile.bounds import Range, source_predicate, source_relation
+from sinew.compile.bounds import NEVER, Range, earlier_phases, source_predicate, source_relation
 from sinew.compile.column_values import (
     KEYLESS_KEY,
     ColumnValue,
@@ -54,10 +54,9 @@ class Trouble:
 
 def copy_from_source(plan: EntityPlan, phase: str, range_: Range) -> sql.Composed:
     """COPY of one batch's raw rows, each with its hash, out of the source."""
-    values = [_sent(column) for column in plan.landed]
-    return sql.SQL("COPY (SELECT {}, {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
-        COMMA.join(values) if values else sql.SQL("NULL"),
-        source_row_hash(plan),
+    values = [*(_sent(column) for column in plan.landed), source_row_hash(plan)]
+    return sql.SQL("COPY (SELECT {} FROM {} WHERE {}) TO STDOUT (FORMAT BINARY)").format(
+        COMMA.join(values),
         source_relation(plan.migration, plan.entity.name, "r"),
         source_predicate(plan, phase, range_),
     )
@@ -206,22 +205,24 @@ def keeping_out(
 
 
 def elsewhere(plan: EntityPlan, now: Circumstances) -> list[sql.Composable]:
-    """Predicate: another phase accounts for this row already, with the content that was read here."""
-    if not now.own_ledger or plan.keyless:
+    """Predicate: an earlier phase accounts for this row already, with the content that was read here.
+
+    A row that a later phase brought, or one that the mapping no longer has, moves to the phase that reads it now.
+    """
+    before = earlier_phases(plan.migration, now.phase)
+    if not now.own_ledger or plan.keyless or not before:
         return []
     other = sql.SQL(
-        "(e.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {} AND entity = {} AND phase <> {}) "
+        "(e.batch_id IN (SELECT id FROM sinew.batch WHERE mapping = {} AND entity = {} AND phase = ANY({})) "
         "AND (e.state IN ('live', 'kept') OR (e.state = 'rejected' AND e.source_hash = l.sinew_hash))) IS TRUE"
-    ).format(
-        sql.Literal(plan.migration.name), sql.Literal(plan.entity.name), sql.Literal(now.phase)
-    )
+    ).format(sql.Literal(plan.migration.name), sql.Literal(plan.entity.name), sql.Literal(before))
     return [sql.SQL("({})").format(other)]
 
 
 def count_elsewhere(plan: EntityPlan, now: Circumstances) -> sql.Composed:
     """Number of landed rows that another phase accounts for, and the sum of their hashes."""
     return sql.SQL("SELECT count(*), coalesce(sum(l.sinew_hash), 0) FROM {}{}").format(
-        _sources(plan, now), _where(elsewhere(plan, now))
+        _sources(plan, now), _where(elsewhere(plan, now) or [NEVER])
     )
 
 

@@ -62,6 +62,16 @@ def relation(conn: psycopg.Connection, schema: str, name: str) -> RelationFacts 
     return RelationFacts(*row) if row else None
 
 
+def has_heirs(conn: psycopg.Connection, oid: int) -> bool:
+    """Whether a table that is not partitioned has children, whose rows its own indexes do not hold."""
+    row = conn.execute(
+        "SELECT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhparent "
+        "WHERE c.oid = %s AND c.relkind = 'r')",
+        (oid,),
+    ).fetchone()
+    return row == (True,)
+
+
 def columns(conn: psycopg.Connection, oid: int) -> tuple[ColumnFact, ...]:
     """The columns of a relation, in their order."""
     rows = conn.execute(statement("catalog/columns"), {"relation": oid}).fetchall()
@@ -78,6 +88,16 @@ def columns(conn: psycopg.Connection, oid: int) -> tuple[ColumnFact, ...]:
         )
         for row, type_ in zip(rows, found, strict=True)
     )
+
+
+def numbered_columns(conn: psycopg.Connection, oid: int) -> tuple[str, ...]:
+    """Columns that own a sequence: identities and serials."""
+    rows = conn.execute(
+        "SELECT attname FROM pg_attribute WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped "
+        "AND pg_get_serial_sequence(%(oid)s::regclass::text, attname) IS NOT NULL ORDER BY attnum",
+        {"oid": oid},
+    ).fetchall()
+    return tuple(name for (name,) in rows)
 
 
 def unique_indexes(conn: psycopg.Connection, oid: int) -> tuple[UniqueIndex, ...]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
 
 from sinew.compile.bounds import (
+    NEVER,
+    Range,
     key_column,
     key_given,
     membership,
     ordered_source_keys,
     source_relation,
+    within,
 )
 from sinew.compile.compare import Comparison, Side
 from sinew.compile.entity_plan import EntityPlan, ledger_of
@@ -36,37 +40,58 @@ class EntityProof:
 
 
 def compare_entity(
-    source: psycopg.Connection, home: psycopg.Connection, plan: EntityPlan, phase: str
+    source: psycopg.Connection,
+    home: psycopg.Connection,
+    plan: EntityPlan,
+    phase: str,
+    ranges: Sequence[Range] | None = None,
 ) -> EntityProof:
     """Compare one entity for one phase; after the last phase all its rows, without any phase's predicate.
 
-    ``source`` is in a REPEATABLE READ transaction of the caller. Reads only.
+    With ``ranges`` only what lies in them is asked of the source, which is in a REPEATABLE READ
+    transaction of the caller. Reads only.
     """
     name = plan.entity.name
     last = phase == plan.migration.phases[-1].name
     from_source = compare_sides(
         source,
-        source_side(plan, None if last else phase),
+        _within(source_side(plan, None if last else phase), ranges),
         home,
-        ledger_side(plan, None if last else phase),
+        _within(ledger_side(plan, None if last else phase), ranges),
         doing=f"reconcile {plan.migration.name}/{name}: source against row ledger",
     )
-    sharing = [
-        e.name
-        for e in plan.migration.entities.values()
-        if e.into == plan.entity.into and e.name != name
-    ]
     on_target = compare_target(
         home,
         plan.ledger,
         plan.target,
         [(f"t{i}", column) for i, column in enumerate(plan.target_key, start=1)],
         plan.target_hash("r"),
-        sharing=[ledger_of(plan.migration, other) for other in sharing],
+        sharing=[ledger_of(plan.migration, other) for other in plan.sharing],
         exclusive=plan.migration.existing_of(name) == "fail",
         doing=f"reconcile {plan.migration.name}/{name}: row ledger against target",
     )
     return EntityProof(name, from_source, on_target)
+
+
+def _within(side: Side, ranges: Sequence[Range] | None) -> Side:
+    if ranges is None or not side.key:
+        return side
+    # The keys carry their collation already, as both databases order them.
+    parts = [sql.SQL("({})").format(within(side.key, side.key_types, r)) for r in _joined(ranges)]
+    inside = sql.SQL(" OR ").join(parts) if parts else NEVER
+    where = [sql.SQL("({})").format(part) for part in (side.where, inside) if part is not None]
+    return replace(side, where=sql.SQL(" AND ").join(where))
+
+
+def _joined(ranges: Sequence[Range]) -> list[Range]:
+    """Neighbours as one range, so that a thousand batches are no thousand conditions for each row."""
+    found: list[Range] = []
+    for range_ in ranges:
+        if found and found[-1].upper is not None and found[-1].upper == range_.lower:
+            found[-1] = replace(found[-1], upper=range_.upper)
+        else:
+            found.append(range_)
+    return found
 
 
 def source_side(plan: EntityPlan, phase: str | None) -> Side:

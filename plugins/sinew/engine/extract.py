@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from time import monotonic
 
 import psycopg
+from psycopg import sql
 
 from sinew.compile import record_sql
 from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.expressions import without_semicolon
 from sinew.compile.table_sql import create_landing, landing_table, python_table, staging_table
 from sinew.compile.transform_sql import copy_from_source, copy_to_landing, landing_evidence
+from sinew.engine import catalog
 from sinew.engine.batch import Batch, advance, make_anew
 from sinew.engine.session import translated
 from sinew.errors import ConfigurationError, MismatchError
@@ -107,7 +110,10 @@ def _fill(
 ) -> None:
     with home.transaction():
         with source_snapshot(source) as (snapshot, position, system):
+            _require_same_types(source, plan)
             sent, size = pipe(source, home, plan, batch)
+            # Once more under the lock that reading took: eight bytes are a bigint here and a timestamptz there.
+            _require_same_types(source, plan)
         rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (
             0,
             0,
@@ -131,6 +137,28 @@ def _fill(
             source_rows=rows,
             source_hash=total,
             bytes=size,
+        )
+
+
+def _require_same_types(source: psycopg.Connection, plan: EntityPlan) -> None:
+    """What binary COPY carries means what it did when the entity was planned."""
+    name = plan.entity.name
+    relation = plan.entity.source
+    if relation.table is None:
+        facts = catalog.described(source, sql.SQL(without_semicolon(relation.text)))
+    else:
+        found = catalog.relation(source, plan.migration.schema_of(name), relation.table)
+        facts = catalog.columns(source, found.oid) if found else ()
+    now = {fact.name: fact.type.sql for fact in facts}
+    other = [
+        f"{column.name} was {column.source_type.sql} and is {now[column.name]}"
+        for column in plan.landed
+        if now.get(column.name, column.source_type.sql) != column.source_type.sql
+    ]
+    if other:
+        raise ConfigurationError(
+            f"columns of {name} changed their type in the source since they were planned ({', '.join(other)}): "
+            "start a new run, which plans anew"
         )
 
 

@@ -27,6 +27,9 @@ def upgrade(home: psycopg.Connection) -> list[str]:
                 home.execute(file.read_text(encoding="utf-8"))
                 home.execute("INSERT INTO sinew.version (file) VALUES (%s)", (file.name,))
                 applied.append(file.name)
+        # What may be dropped by hand, at the price of moving or proving again.
+        home.execute("CREATE SCHEMA IF NOT EXISTS sinew_stage")
+        home.execute("CREATE SCHEMA IF NOT EXISTS sinew_rows")
     return applied
 
 
@@ -42,10 +45,15 @@ def lock_mapping(home: psycopg.Connection, mapping: str) -> None:
 
 
 def activate(home: psycopg.Connection, migration: Pipeline) -> str:
-    """Make this text of the mapping the active one; returns its fingerprint."""
+    """Make this text of the mapping the active one; returns its fingerprint.
+
+    A big bang that comes back to a text of before has its tables still to swap.
+    """
     fingerprint = migration.fingerprint()
     home.execute(
-        "UPDATE sinew.mapping SET active = false WHERE name = %s AND active", (migration.name,)
+        "UPDATE sinew.mapping SET active = false, swapped_at = CASE WHEN fingerprint = %s THEN swapped_at END "
+        "WHERE name = %s",
+        (fingerprint, migration.name),
     )
     home.execute(
         "INSERT INTO sinew.mapping (name, fingerprint, body) VALUES (%s, %s, %s) "

@@ -11,12 +11,12 @@ from time import monotonic
 import psycopg
 from psycopg import sql
 
-from sinew.compile import load_sql, window_sql
+from sinew.compile import earlier_sql, load_sql, window_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.transform_sql import staging_hash
 from sinew.engine.batch import ENTITY_LOCK, Batch, advance
 from sinew.engine.session import translated
-from sinew.engine.vanished import clear_vanished
+from sinew.engine.vanished import clear_vanished, take_out
 from sinew.errors import ConstraintError, GateFailedError, InputLostError
 
 
@@ -24,13 +24,14 @@ from sinew.errors import ConstraintError, GateFailedError, InputLostError
 class Loaded:
     """Rows inserted or updated, rows of the target that were kept, rows that vanished and were deleted or marked.
 
-    Of a sync also: rows that the target has in a newer version, and the moment of the newest row.
+    Of a sync also: rows that the target has in a newer version, or has as they are, and the moment of the newest.
     """
 
     loaded: int
     kept: int = 0
     deleted: int = 0
     newer: int = 0
+    unchanged: int = 0
     latest: datetime | None = None
 
 
@@ -52,6 +53,7 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
             kept_rows=done.kept,
             deleted_rows=done.deleted,
             newer_rows=done.newer,
+            unchanged_rows=done.unchanged,
             latest_moment=done.latest,
         )
 
@@ -105,8 +107,15 @@ def _write(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
     newer = 0
     if batch.kind == "window":
         newer = home.execute(window_sql.newer_entries(plan, batch.id)).rowcount
+    unchanged = home.execute(window_sql.settle_unchanged(plan, batch.id)).rowcount
     written = _write_rows(home, plan, batch)
-    return replace(written, deleted=deleted, newer=newer, latest=row[0] if row else None)
+    return replace(
+        written,
+        deleted=deleted,
+        newer=newer,
+        unchanged=unchanged,
+        latest=row[0] if row else None,
+    )
 
 
 def _write_rows(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
@@ -131,9 +140,9 @@ def _write_fresh(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Lo
 def _write_over(
     home: psycopg.Connection, plan: EntityPlan, batch: Batch, empty: bool, existing: str
 ) -> Loaded:
+    deleted = 0 if empty else _clear_earlier(home, plan, batch)
     if existing == "fail":
         _refuse_foreign(home, plan, batch)
-    deleted = 0 if empty else _clear_earlier(home, plan, batch)
     loaded = _run(home, [load_sql.upsert_target(plan, batch.id)])
     _run(home, [load_sql.upsert_ledger(plan, batch.id), *_rejected(plan, batch)])
     return Loaded(loaded, deleted=deleted)
@@ -142,34 +151,23 @@ def _write_over(
 def _write_keeping(home: psycopg.Connection, plan: EntityPlan, batch: Batch, empty: bool) -> Loaded:
     """Rows that the target has already stay as they are and are told as kept."""
     deleted = 0 if empty else _clear_earlier(home, plan, batch)
-    # Our own rows of an earlier load are not the target's: they are written again.
-    _run(home, [load_sql.delete_own(plan, batch.id)])
     home.execute(load_sql.create_new_keys(plan))
-    loaded = _run(home, [load_sql.insert_target_keeping(plan, batch.id)])
+    loaded = _run(home, [load_sql.insert_target_keeping(plan, batch.id, fresh=empty)])
     entries = _run(home, [load_sql.upsert_ledger(plan, batch.id, keeping=True)])
     _run(home, _rejected(plan, batch))
     return Loaded(loaded, kept=entries - loaded, deleted=deleted)
 
 
 def _replace_plain(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
-    """A target without a key holds this entity's rows alone: all of them are replaced."""
-    _run(home, [load_sql.delete_plain_rows(plan), load_sql.delete_ledger(plan)])
+    """A row without a key cannot be found again: all that earlier loads brought is replaced."""
+    _run(home, [earlier_sql.delete_plain_rows(plan), earlier_sql.delete_ledger(plan)])
     return _write_fresh(home, plan, batch)
 
 
 def _clear_earlier(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
     """Take out what an earlier load of this range brought and the source no longer has."""
-    if plan.windowed:
-        _run(home, [load_sql.delete_moved(plan, batch.id, batch.range)])
-        return 0
-    deleted = _run(home, [load_sql.delete_vanished(plan, batch.id, batch.phase, batch.range)])
-    _run(
-        home,
-        [
-            load_sql.mark_vanished(plan, batch.id, batch.phase, batch.range),
-            load_sql.delete_moved(plan, batch.id, batch.range),
-        ],
-    )
+    deleted = 0 if plan.windowed else take_out(home, plan, batch)
+    _run(home, [earlier_sql.delete_moved(plan, batch.id, batch.range)])
     return deleted
 
 

@@ -88,7 +88,7 @@ def _indexed_unique(source: psycopg.Connection, plan: EntityPlan) -> bool:
         if table
         else None
     )
-    if relation is None:
+    if relation is None or catalog.has_heirs(source, relation.oid):
         return False
     key = set(plan.entity.source_key)
     return any(set(index.columns) <= key for index in catalog.unique_indexes(source, relation.oid))
@@ -122,10 +122,9 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     known = {fact.name: fact.type.sql for fact in catalog.columns(home, have.oid)}
     wanted = {f"k{i}": type_.sql for i, type_ in enumerate(plan.key_types, start=1)}
     wanted |= {f"t{i}": type_.sql for i, type_ in enumerate(plan.target_key_types, start=1)}
-    wanted |= {name: type_.sql for name, type_ in plan.deferred_names()}
     wanted |= {"moment": "timestamp with time zone"} if plan.windowed else {}
     wanted |= {name: type_.sql for name, type_ in delivery_columns(plan)}
-    extra = {name for name in known if name[0] in "ktd" and name[1:2].isdigit()} - set(wanted)
+    extra = {name for name in known if name[0] in "kt" and name[1:2].isdigit()} - set(wanted)
     differs = extra or any(known.get(name) != type_ for name, type_ in wanted.items())
     if differs and _has_rows(home, plan):
         location = plan.migration.location("entities", plan.entity.name)
@@ -141,6 +140,28 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     if differs:
         home.execute(psycopg.sql.SQL("DROP TABLE {}").format(plan.ledger))
         home.execute(create_row_ledger(plan))
+        return
+    _make_deferred_columns(home, plan, known)
+
+
+def _make_deferred_columns(
+    home: psycopg.Connection, plan: EntityPlan, known: dict[str, str]
+) -> None:
+    """Keys of parents that rows still want; whatever changes them changes the entity, and its rows are read again."""
+    wanted = {name: type_.sql for name, type_ in plan.deferred_names()}
+    have = {name: type_ for name, type_ in known.items() if name[0] == "d" and name[1:2].isdigit()}
+    for name in sorted(name for name, type_ in have.items() if wanted.get(name) != type_):
+        home.execute(
+            psycopg.sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(
+                plan.ledger, psycopg.sql.Identifier(name)
+            )
+        )
+    for name in sorted(name for name, type_ in wanted.items() if have.get(name) != type_):
+        home.execute(
+            psycopg.sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
+                plan.ledger, psycopg.sql.Identifier(name), psycopg.sql.SQL(wanted[name])
+            )
+        )
 
 
 def _has_rows(home: psycopg.Connection, plan: EntityPlan) -> bool:
@@ -191,6 +212,15 @@ def _adopt_batches(home: psycopg.Connection, plan: EntityPlan, fingerprint: str,
 
 
 def _plan_phases(home: psycopg.Connection, migration: Pipeline) -> None:
+    """Phases as the mapping has them now; one that it no longer has is forgotten, and others take its rows."""
+    phases = {"mapping": migration.name, "names": [phase.name for phase in migration.phases]}
+    home.execute(
+        "DELETE FROM sinew.phase WHERE mapping = %(mapping)s AND name <> ALL(%(names)s)", phases
+    )
+    home.execute(
+        "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %(mapping)s AND phase <> ALL(%(names)s)",
+        phases,
+    )
     home.cursor().executemany(
         "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "
         "ON CONFLICT (mapping, name) DO UPDATE SET position = excluded.position",
@@ -256,6 +286,7 @@ def plan_phase(context: Context, phase: str, batch_rows: int | None = None) -> d
                 found = ledger.planned(home, migration, name)
                 if takes_part(migration, name, phase):
                     _make_batches(source, home, found, phase, batch_rows or migration.batch.rows)
+                    _look_for_null_keys(source, home, found, phase)
                     _look_again(source, home, migration, name, phase)
             _reopen_children(home, migration, phase)
             return {
@@ -270,15 +301,24 @@ def _look_again(
     entity: str,
     phase: str,
 ) -> None:
-    """What was validated before is compared with the source and the target as they are now."""
-    validated = home.execute(
-        "SELECT EXISTS (SELECT FROM sinew.batch WHERE mapping = %s AND entity = %s AND phase = %s "
-        "AND state = 'validated')",
+    """What was validated before is compared with the source and the target as they are now.
+
+    Just that: the rows of batches that are still to be done are missing, and that is no difference.
+    """
+    batches = home.execute(
+        "SELECT kind, lower, upper, state = 'validated' FROM sinew.batch "
+        "WHERE mapping = %s AND entity = %s AND phase = %s AND state <> 'stale' ORDER BY id",
         (migration.name, entity, phase),
-    ).fetchone()
-    if validated == (True,):
+    ).fetchall()
+    done = [(kind, lower, upper) for kind, lower, upper, validated in batches if validated]
+    if done:
         plan = ledger.planned(home, migration, entity).plan
-        reopen(home, plan, compare_entity(source, home, plan, phase), phase)
+        ranges = None if len(done) == len(batches) else [_range(*batch) for batch in done]
+        reopen(home, plan, compare_entity(source, home, plan, phase, ranges), phase)
+
+
+def _range(kind: str, lower: list[str] | None, upper: list[str] | None) -> Range:
+    return Range(kind, tuple(lower) if lower else None, tuple(upper) if upper else None)
 
 
 def _make_batches(
@@ -297,21 +337,48 @@ def _make_batches(
     if have == (True,):
         return
     for range_, expected in _ranges(source, plan, phase, rows):
-        home.execute(
-            "INSERT INTO sinew.batch (mapping, fingerprint, entity, entity_fingerprint, phase, kind, lower, upper, "
-            "expected_rows) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            (
-                plan.migration.name,
-                plan.migration.fingerprint(),
-                plan.entity.name,
-                found.fingerprint,
-                phase,
-                range_.kind,
-                _json(range_.lower),
-                _json(range_.upper),
-                expected,
-            ),
-        )
+        _make_batch(home, found, phase, range_, expected)
+
+
+def _make_batch(
+    home: psycopg.Connection, found: ledger.Planned, phase: str, range_: Range, expected: int
+) -> None:
+    plan = found.plan
+    home.execute(
+        "INSERT INTO sinew.batch (mapping, fingerprint, entity, entity_fingerprint, phase, kind, lower, upper, "
+        "expected_rows) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            plan.migration.name,
+            plan.migration.fingerprint(),
+            plan.entity.name,
+            found.fingerprint,
+            phase,
+            range_.kind,
+            _json(range_.lower),
+            _json(range_.upper),
+            expected,
+        ),
+    )
+
+
+def _look_for_null_keys(
+    source: psycopg.Connection, home: psycopg.Connection, found: ledger.Planned, phase: str
+) -> None:
+    """Rows without a key are in no row ledger, so no comparison misses them: they are counted and hashed here."""
+    plan = found.plan
+    if plan.keyless or not plan.key_nullable:
+        return
+    now = source.execute(plan_sql.null_keys(plan, phase)).fetchone() or (0, 0)
+    batch = home.execute(
+        "SELECT id, state, source_rows, source_hash FROM sinew.batch WHERE mapping = %s AND entity = %s "
+        "AND phase = %s AND kind = 'null_keys' AND state <> 'stale'",
+        (plan.migration.name, plan.entity.name, phase),
+    ).fetchone()
+    if batch is None:
+        if now[0]:
+            _make_batch(home, found, phase, Range("null_keys"), now[0])
+    elif batch[1] == "validated" and tuple(batch[2:]) != tuple(now):
+        home.execute("UPDATE sinew.batch SET state = 'mismatched' WHERE id = %s", (batch[0],))
 
 
 def _json(bound: tuple[str, ...] | None) -> str | None:
@@ -323,7 +390,7 @@ def _ranges(
 ) -> Iterator[tuple[Range, int]]:
     """Half-open ranges that cover every key there is or will be, and the rows that each holds now.
 
-    The first and the last have no outer bound, so that no key falls outside.
+    Rows without a key are looked for apart. The first and the last have no outer bound, so that no key falls outside.
     """
     total, without_key = source.execute(plan_sql.count_rows(plan, phase)).fetchone() or (0, 0)
     if plan.keyless:
@@ -337,15 +404,16 @@ def _ranges(
     for lower, upper in zip(bounds, [*bounds[1:], None], strict=True):
         yield Range("range", lower, upper), min(rows, left)
         left -= min(rows, left)
-    if without_key:
-        yield Range("null_keys"), without_key
 
 
 def _reopen_children(home: psycopg.Connection, migration: Pipeline, phase: str) -> None:
     """Children rejected for want of a parent are done again when a batch of that parent is."""
     for name in migration.entity_order:
-        parents = [
-            c.entity for c in migration.entities[name].columns.values() if isinstance(c, RefColumn)
+        # A deferred reference is filled by the second pass, without its batch.
+        refs = [
+            c
+            for c in migration.entities[name].columns.values()
+            if isinstance(c, RefColumn) and (name, c.name) not in migration.deferred_refs
         ]
         home.execute(
             statement("batch/reopen_children"),
@@ -354,7 +422,8 @@ def _reopen_children(home: psycopg.Connection, migration: Pipeline, phase: str) 
                 "entity": name,
                 "phase": phase,
                 "first_phase": migration.phases[0].name,
-                "parents": [parent for parent in parents if parent != name],
+                "parents": [ref.entity for ref in refs],
+                "columns": [ref.name for ref in refs],
             },
         )
 

@@ -81,8 +81,8 @@ def compare_phase(
 
 
 def takes_part(migration: Pipeline, entity: str, phase: str) -> bool:
-    """Entities that do not reach the cohort's root go whole, in the first phase."""
-    return migration.cohort_path(entity) is not None or phase == migration.phases[0].name
+    """Whether rows of the entity move in the phase."""
+    return migration.takes_part(entity, phase)
 
 
 def _ask(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,9 @@ def _apply(
     function: Function, frame: pandas.DataFrame, column: PythonColumn
 ) -> list[tuple[str | None, str | None]]:
     """(value as text, name of the error) for each row; a failing chunk is halved down to its failing rows."""
+    given = frame[list(column.columns)].reset_index(drop=True)
     try:
-        values = list(function(frame[list(column.columns)].reset_index(drop=True)))
+        result = function(given)
     except Exception as error:  # whatever a user's function raises belongs to its rows
         if len(frame) == 1:
             return [(None, type(error).__name__)]
@@ -88,22 +90,68 @@ def _apply(
         return _apply(function, frame.iloc[:middle], column) + _apply(
             function, frame.iloc[middle:], column
         )
-    if len(values) != len(frame):
+    return [_told(value) for value in _one_a_row(result, len(frame), column)]
+
+
+def _one_a_row(result: Any, rows: int, column: PythonColumn) -> list[Any]:
+    """The values in the order of the rows. A Series in another order would give each row another's value."""
+    import pandas
+    from pandas.api.types import is_list_like
+
+    listed = is_list_like(result) and not isinstance(result, dict | set | pandas.DataFrame)
+    if not listed or getattr(result, "ndim", 1) != 1:
         raise ConfigurationError(
-            f"{column.function} returned {len(values)} values for {len(frame)} rows: return one value a row"
+            f"{column.function} returned a {type(result).__name__}: return a Series of the index that it was given"
         )
-    return [(_as_text(value), None) for value in values]
+    if len(result) != rows:
+        raise ConfigurationError(
+            f"{column.function} returned {len(result)} values for {rows} rows: return one value a row"
+        )
+    if isinstance(result, pandas.Series) and not result.index.equals(pandas.RangeIndex(rows)):
+        raise ConfigurationError(
+            f"{column.function} returned a Series of another index or in another order than it was given, so nobody "
+            "knows which value belongs to which row: return it with the frame's index, in the frame's order"
+        )
+    return list(result)
+
+
+# Whole numbers beyond this are written as Python writes floats: all their digits would be a lie.
+_WHOLE_FLOATS = 2.0**63
+
+
+def _told(value: Any) -> tuple[str | None, str | None]:
+    """A value as text, or the name of the error for what no text of Postgres can hold."""
+    try:
+        text = _as_text(value)
+        if text is not None and "\0" in text:
+            return None, "CharacterNotInRepertoire"
+        (text or "").encode()
+    except (TypeError, ValueError) as error:
+        return None, type(error).__name__
+    return text, None
 
 
 def _as_text(value: Any) -> str | None:
-    import pandas
-
-    if value is None or value is pandas.NA or value is pandas.NaT or value != value:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    if _is_missing(value):
         return None
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
+    if isinstance(value, float) and value.is_integer() and abs(value) < _WHOLE_FLOATS:
         # pandas turns integers with gaps into floats.
         return str(int(value))
+    if getattr(value, "ndim", 0):
+        raise TypeError("an array is no single value")
     return str(value)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NA, NaT and NaN, which is how pandas writes NULL among floats."""
+    import pandas
+
+    found = pandas.isna(value)
+    return found if isinstance(found, bool) else False
 
 
 def _store(

@@ -24,15 +24,16 @@ def reopen(home: psycopg.Connection, plan: EntityPlan, proof: EntityProof, phase
         return 0
     if plan.keyless or not proof.source.complete or not proof.target.complete:
         return _mark(home, plan, None, None)
-    marked = 0
-    for of_phase, keys in _by_phase(home, plan, _source_keys(home, plan, proof), phase).items():
-        marked += _mark(home, plan, of_phase, keys)
-    return marked
+    found = _by_phase(home, plan, _source_keys(home, plan, proof), phase)
+    # A row that is missing from the ledger, or brought by another phase, belongs to the phase that looked for it.
+    found[phase] += [d.key for d in proof.source.differences if d.kind == "missing"]
+    return sum(_mark(home, plan, of_phase, keys) for of_phase, keys in found.items() if keys)
 
 
 def _source_keys(home: psycopg.Connection, plan: EntityPlan, proof: EntityProof) -> Keys:
-    """Source keys of all differences; a target row that nobody claims has none."""
-    return [d.key for d in proof.source.differences] + _of_target(home, plan, proof.target)
+    """Source keys of all differences that the ledger knows; a target row that nobody claims has none."""
+    known = [d.key for d in proof.source.differences if d.kind != "missing"]
+    return known + _of_target(home, plan, proof.target)
 
 
 def _of_target(home: psycopg.Connection, plan: EntityPlan, result: Comparison) -> Keys:
@@ -49,16 +50,17 @@ def _of_target(home: psycopg.Connection, plan: EntityPlan, result: Comparison) -
 
 def _by_phase(
     home: psycopg.Connection, plan: EntityPlan, keys: Keys, phase: str
-) -> dict[str, Keys]:
-    """A row belongs to the phase that brought it; one that nobody brought to the phase at hand."""
+) -> defaultdict[str, Keys]:
+    """A row belongs to the phase that brought it; one that no phase of the mapping brought to the phase at hand."""
+    found: defaultdict[str, Keys] = defaultdict(list)
     if not keys:
-        return {}
+        return found
     names = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
     query = sql.SQL(
         "SELECT b.phase, {} FROM {} AS w JOIN sinew.batch AS b ON b.id = w.batch_id WHERE ({}) IN ({})"
     ).format(_texts(names), plan.ledger, _texts(names), _rows(keys))
-    brought = {tuple(key): name for name, *key in home.execute(query).fetchall()}
-    found: dict[str, Keys] = defaultdict(list)
+    phases = {item.name for item in plan.migration.phases}
+    brought = {tuple(key): name for name, *key in home.execute(query).fetchall() if name in phases}
     for key in keys:
         found[brought.get(tuple(key), phase)].append(key)
     return found

@@ -138,11 +138,16 @@ _REMEDY = {
 
 def _without_state(error: psycopg.Error, doing: str) -> SinewError:
     """Connection failures carry no SQLSTATE; libpq's text is all there is. It never holds a password."""
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).removesuffix(".")
     if re.search(
         r"password authentication failed|no password supplied|does not exist|pg_hba|permission denied",
         text,
     ):
+        database = re.search(r'permission denied for database "(.*?)"', text)
+        if database:
+            return ConfigurationError(
+                f"{doing}: {text}. Run: GRANT CONNECT ON DATABASE {database[1]} TO the connection's user"
+            )
         return ConfigurationError(
             f"{doing}: {text}. Mend the user, password or database of the connection"
         )

@@ -15,16 +15,47 @@ OLD = "sinew_old"
 
 
 def make_shadow(home: psycopg.Connection, migration: Pipeline, table: str) -> None:
-    """Make an empty copy of a live table's shape in the shadow schema, unless it is there already."""
+    """Make an empty copy of a live table's shape in the shadow schema, unless it is there already.
+
+    One whose live table has changed since is made anew, or the swap would take the change back.
+    """
     home.execute("CREATE SCHEMA IF NOT EXISTS sinew_shadow")
+    schema = migration.target.schema_name
+    shadow, live = sql.Identifier(SHADOW, table), sql.Identifier(schema, table)
     if catalog.relation(home, SHADOW, table) is not None:
-        return
+        _refuse_shared(home, migration, table)
+        if _shape(home, SHADOW, table) == _shape(home, schema, table):
+            return
+        home.execute(sql.SQL("DROP TABLE {}").format(shadow))
     refuse_unswappable(home, migration, table)
-    names = {
-        "shadow": sql.Identifier(SHADOW, table),
-        "live": sql.Identifier(migration.target.schema_name, table),
-    }
-    home.execute(sql.SQL("CREATE TABLE {shadow} (LIKE {live} INCLUDING ALL)").format(**names))
+    home.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(shadow, live))
+
+
+def _shape(home: psycopg.Connection, schema: str, table: str) -> list[tuple[object, ...]]:
+    """Columns, constraints but foreign keys, and indexes of a table, whatever they are named."""
+    return home.execute(
+        statement("catalog/shape"), {"schema": schema, "relation": table}
+    ).fetchall()
+
+
+def _refuse_shared(home: psycopg.Connection, migration: Pipeline, table: str) -> None:
+    """Shadows are named after their tables alone: two migrations cannot fill one of them."""
+    rows = home.execute(
+        "SELECT name FROM sinew.mapping AS m WHERE active AND swapped_at IS NULL AND name <> %s "
+        "AND body #>> '{mapping,strategy}' = 'big_bang' AND EXISTS (SELECT FROM "
+        "jsonb_each(body #> '{mapping,entities}') AS e WHERE coalesce(e.value ->> 'into', e.key) = %s)",
+        (migration.name, table),
+    ).fetchall()
+    if rows:
+        raise PreflightError(
+            [
+                Problem(
+                    migration.location("strategy"),
+                    f"the big bang of {rows[0][0]} is filling a shadow of a table {table} too: finish that migration "
+                    f"first, or drop {SHADOW}.{table} and its row in sinew.mapping",
+                )
+            ]
+        )
 
 
 def refuse_unswappable(home: psycopg.Connection, migration: Pipeline, table: str) -> None:
@@ -69,10 +100,13 @@ def swap(home: psycopg.Connection, migration: Pipeline) -> list[str]:
             )
             refuse_unswappable(home, migration, table)
         carried = [row[0] for table in tables for row in _carried(home, schema, table)]
+        attached = [text for table in tables for text in _detach_sequences(home, schema, table)]
         for table in tables:
             _exchange(home, schema, table)
         for text in carried:
             home.execute(text)
+        for statement_ in attached:
+            home.execute(statement_)
         for table in tables:
             _advance_sequences(home, schema, table)
         home.execute(
@@ -87,6 +121,29 @@ def _carried(home: psycopg.Connection, schema: str, table: str) -> list[tuple[st
     return home.execute(
         statement("catalog/swap_carry"), {"schema": schema, "relation": table}
     ).fetchall()
+
+
+def _detach_sequences(home: psycopg.Connection, schema: str, table: str) -> list[sql.Composed]:
+    """Keep serial columns' sequences from going with the old table; returns what gives them to the new one.
+
+    Its defaults draw from the same sequences, as LIKE has copied them.
+    """
+    owned = home.execute(
+        "SELECT s.oid::regclass::text, a.attname FROM pg_class AS s "
+        "JOIN pg_depend AS d ON d.objid = s.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'a' "
+        "AND d.refclassid = 'pg_class'::regclass "
+        "JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid "
+        "WHERE s.relkind = 'S' AND d.refobjid = %s::regclass ORDER BY a.attnum",
+        (sql.Identifier(schema, table).as_string(None),),
+    ).fetchall()
+    for sequence, _ in owned:
+        home.execute(sql.SQL("ALTER SEQUENCE {} OWNED BY NONE").format(sql.SQL(sequence)))
+    return [
+        sql.SQL("ALTER SEQUENCE {} OWNED BY {}").format(
+            sql.SQL(sequence), sql.Identifier(schema, table, column)
+        )
+        for sequence, column in owned
+    ]
 
 
 def _exchange(home: psycopg.Connection, schema: str, table: str) -> None:
@@ -120,6 +177,6 @@ def _advance_sequences(home: psycopg.Connection, schema: str, table: str) -> Non
         if row and row[0]:
             home.execute(
                 sql.SQL(
-                    "SELECT setval({}::regclass, max({column}), true) FROM {table} HAVING max({column}) IS NOT NULL"
+                    "SELECT setval({}::regclass, max({column}), true) FROM {table} HAVING max({column}) > 0"
                 ).format(sql.Literal(row[0]), column=sql.Identifier(fact.name), table=name)
             )

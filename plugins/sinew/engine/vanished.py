@@ -1,11 +1,11 @@
-"""Rows that an earlier run of a sync brought and that the source does not have any more."""
+"""Rows that an earlier load brought and that the source does not have any more."""
 
 from __future__ import annotations
 
 import psycopg
 from psycopg import sql
 
-from sinew.compile import load_sql, window_sql
+from sinew.compile import earlier_sql, window_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.engine.batch import Batch
 from sinew.errors import ConstraintError
@@ -13,7 +13,7 @@ from sinew.spec.sync import Mark, SyncEntity
 
 
 def clear_vanished(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
-    """Do with them what the mapping says; returns their number. Within the load's transaction.
+    """Do with a sync's what the mapping says; returns their number. Within the load's transaction.
 
     Raises ConstraintError when more are gone than the mapping allows.
     """
@@ -29,10 +29,24 @@ def clear_vanished(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
     if isinstance(entity.vanished, Mark):
         column = entity.vanished.mark
         home.execute(window_sql.set_mark(*where, column, _mark(plan, column)))
+        home.execute(earlier_sql.mark_vanished(*where, gone=True))
     else:
-        home.execute(load_sql.delete_vanished(*where))
-    home.execute(load_sql.mark_vanished(*where))
+        take_out(home, plan, batch)
     return int(gone)
+
+
+def take_out(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
+    """Delete what an earlier load brought and this batch has not read; leaves a tombstone for each row."""
+    now = plan, batch.id, batch.phase, batch.range
+    gone = True
+    try:
+        with home.transaction():
+            home.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            home.execute(earlier_sql.delete_vanished(*now))
+    except psycopg.errors.ForeignKeyViolation:
+        # Children are loaded after their parents: the second pass takes the rows out, children first.
+        gone = False
+    return home.execute(earlier_sql.mark_vanished(*now, gone=gone)).rowcount
 
 
 def refuse_too_many(entity: SyncEntity, batch: Batch, gone: int, all_: int) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.definitions.param import ParamsDict
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from sinew.errors import ConfigurationError, FatalError, RetriableError
 from sinew.hooks.connections import endpoint
 from sinew.hooks.mappings import read_migration
+from sinew.operators.retrying import retriable
 
 if TYPE_CHECKING:
     from airflow.sdk import Context as AirflowContext
@@ -115,4 +116,4 @@ def airflow_errors() -> Iterator[None]:
     except (ConfigurationError, FatalError) as error:
         raise AirflowFailException(str(error)) from None
     except RetriableError as error:
-        raise AirflowException(str(error)) from None
+        raise retriable(error) from None

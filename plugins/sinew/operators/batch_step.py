@@ -7,7 +7,7 @@ from typing import Any
 
 from sinew.operators.base import Run, SinewOperator
 
-_COLORS = {
+COLORS = {
     "extract": "#e8f1e4",
     "transform": "#dcebd5",
     "check": "#f6e7c1",
@@ -25,7 +25,7 @@ class StepOperator(SinewOperator):
         super().__init__(**kwargs)
         self.step = step
         self.batch_id = batch_id
-        self.ui_color = _COLORS[step]
+        self.ui_color = COLORS[step]
 
     def work(self, run: Run) -> None:
         """Run the step; what it found is in the ledger, a line of it in the log."""

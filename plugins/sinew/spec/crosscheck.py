@@ -18,6 +18,7 @@ def cross_check(mapping: Pipeline) -> list[Finding]:
         *_cohort(mapping),
         *(finding for entity in mapping.entities.values() for finding in _entity(entity)),
         *(finding for entity in mapping.entities.values() for finding in _refs(mapping, entity)),
+        *_sharing(mapping),
         *_cycles(mapping),
         *_business(mapping),
     ]
@@ -146,6 +147,28 @@ def _ref(entity: Entity, ref: RefColumn, parent: Entity) -> Iterator[Finding]:
             f"but it has `on_error: {ref.on_error}`; needed: `on_error: null` on a nullable "
             "column: add it",
         )
+
+
+def _sharing(mapping: Pipeline) -> Iterator[Finding]:
+    """Entities that load one table answer for its rows together, so they must tell rows apart alike."""
+    first: dict[str, Entity] = {}
+    for entity in mapping.entities.values():
+        other = first.setdefault(entity.into, entity)
+        if entity.target_key != other.target_key:
+            keys = [", ".join(e.target_key) or "none" for e in (entity, other)]
+            yield Finding(
+                ("entities", entity.name),
+                f"the entity {entity.name!r} loads {entity.into!r} by the target key {keys[0]}, but {other.name!r} by "
+                f"{keys[1]}; entities that share a table need the same one, in the same order: set `target_key`",
+            )
+        elif not entity.target_key and set(entity.columns) != set(other.columns):
+            different = sorted(set(entity.columns) ^ set(other.columns))
+            yield Finding(
+                ("entities", entity.name, "columns"),
+                f"{entity.name!r} and {other.name!r} share the table {entity.into!r} without a key, so its rows are "
+                f"told apart by their columns, but not both fill {', '.join(different)}: fill the same columns, such "
+                "as by {value: null}",
+            )
 
 
 def _cycles(mapping: Pipeline) -> Iterator[Finding]:

@@ -196,6 +196,12 @@ class Delivery(Exchange):
         description="How a row that is gone is sent.",
         examples=[{"method": "DELETE", "path": "/contacts/{external_id}"}],
     )
+    decimals: Literal["number", "text"] = Field(
+        default="number",
+        description="How decimal columns are written in a body: as JSON numbers, every digit kept, or "
+        "as texts, for an API that takes money so.",
+        examples=["text"],
+    )
     conflict: Literal["refuse", "accept", "update"] = Field(
         default="refuse",
         description="What 409 for a new row means: `refuse`, the row is a reject; `accept`, what is "

@@ -109,7 +109,8 @@ class Counted(Sized):
     end: End = Field(
         default="empty",
         description="What ends the reading when the answer says neither a total nor whether there "
-        "is more: `empty`, a page without records; `short`, one with fewer than `size`.",
+        "is more: `empty`, a page without records; `short`, one with fewer than `size` (only for a "
+        "server that never sends fewer than asked but at the end).",
         examples=["empty"],
     )
     total: JsonPath | None = Field(
@@ -169,7 +170,7 @@ class Offset(Counted):
     advance: Literal["received", "size"] = Field(
         default="received",
         description="How far the offset moves: by the records that came, or by `size` (for a "
-        "server that counts records which it then leaves out).",
+        "server that counts records which it then leaves out, and that takes `size` as it is).",
         examples=["received"],
     )
     check: Literal["overlap", "every_page", "none"] = Field(
@@ -212,7 +213,8 @@ class Keyset(Sized):
     end: End = Field(
         default="empty",
         description="What ends the reading when `has_more` is not declared: `empty`, a page "
-        "without (new) records; `short`, one with fewer than `size`.",
+        "without (new) records; `short`, one with fewer than `size` (only for a server that never "
+        "sends fewer than asked but at the end).",
         examples=["empty"],
     )
 

@@ -123,8 +123,18 @@ class Pipeline(Model):
 
     @cached_property
     def deferred_refs(self) -> frozenset[tuple[str, str]]:
-        """(entity, column) of references that are filled in a second pass."""
-        return frozenset((edge.child, edge.column) for edge in graph.deferred_edges(self.edges))
+        """(entity, column) of references that are filled in a second pass.
+
+        Also those that may stay NULL and lead into another cohort: their parent may come in a later phase.
+        """
+        deferred = graph.deferred_edges(self.edges)
+        return self.late_refs | {(edge.child, edge.column) for edge in deferred}
+
+    @cached_property
+    def late_refs(self) -> frozenset[tuple[str, str]]:
+        """(entity, column) of references that are deferred for the phases' sake alone."""
+        late = filter(self._may_come_later, self.edges)
+        return frozenset((edge.child, edge.column) for edge in late)
 
     def parents(self, entity: str) -> tuple[str, ...]:
         """Entities that must be loaded before ``entity``, each once."""
@@ -132,16 +142,46 @@ class Pipeline(Model):
         return tuple(dict.fromkeys(edge.parent for edge in kept if edge.child == entity))
 
     def cohort_path(self, entity: str) -> tuple[RefColumn, ...] | None:
-        """The fewest references from ``entity`` to the root; () for the root, None if none."""
+        """The fewest references from ``entity`` to the root; () for the root, None if none.
+
+        References that a row cannot do without come before those that may stay NULL.
+        """
         if self.cohort is None:
             return None
-        path = graph.shortest_path(entity, self.cohort.root, self.edges)
+        firm = [edge for edge in self.edges if not edge.weak]
+        path = graph.shortest_path(entity, self.cohort.root, firm)
+        if path is None:
+            path = graph.shortest_path(entity, self.cohort.root, self.edges)
         return None if path is None else tuple(self._ref(edge) for edge in path)
 
     def _ref(self, edge: graph.Edge) -> RefColumn:
         column = self.entities[edge.child].columns[edge.column]
         assert isinstance(column, RefColumn)
         return column
+
+    def _may_come_later(self, edge: graph.Edge) -> bool:
+        path = self.cohort_path(edge.child)
+        if not edge.weak or len(self.phases) < 2 or self.entities[edge.child].keyless or not path:
+            return False
+        return path[0].name != edge.column and self.cohort_path(edge.parent) is not None
+
+    def whole_in(self, entity: str) -> str | None:
+        """The one phase in which all rows of the entity move; None for one that follows its cohort.
+
+        Rows without a key are one batch, which can refer to all rows only in the last phase.
+        """
+        if self.cohort_path(entity) is None:
+            return self.phases[0].name
+        return self.phases[-1].name if self.entities[entity].keyless else None
+
+    def takes_part(self, entity: str, phase: str) -> bool:
+        """Whether rows of the entity move in the phase."""
+        return self.whole_in(entity) in (None, phase)
+
+    def cohort_refs(self, entity: str) -> tuple[RefColumn, ...]:
+        """References that a row cannot do without, and that lead to the root in whatever way."""
+        firm = (edge for edge in self.edges if edge.child == entity and not edge.weak)
+        return tuple(self._ref(e) for e in firm if self.cohort_path(e.parent) is not None)
 
     def existing_of(self, entity: str) -> Existing:
         """What rows that the entity's target already holds mean."""

@@ -92,7 +92,7 @@ def read_folder(
     readings = [read_file(file, include, kind) for file in files]
     mappings = [reading.mapping for reading in readings if reading.mapping is not None]
     problems = [problem for reading in readings for problem in reading.problems]
-    return mappings, [*problems, *_same_names(mappings)]
+    return mappings, [*problems, *same_names(mappings)]
 
 
 def read_file(
@@ -180,7 +180,8 @@ def _no_map(document: Document, kind: type[Pipeline]) -> Problem:
     return Problem(document.positions.value(()), message)
 
 
-def _same_names(mappings: Sequence[Pipeline]) -> list[Problem]:
+def same_names(mappings: Sequence[Pipeline]) -> list[Problem]:
+    """A problem for each mapping whose name an earlier one bears; migrations and syncs share a ledger."""
     seen: dict[str, Pipeline] = {}
     problems = []
     for mapping in mappings:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sinew.spec.columns import KeyColumn
+from sinew.spec.cron import cron_flaw
 from sinew.spec.delivery import CHANGES, OWN_FIELDS, Delivery
 from sinew.spec.exchange import fields_in
 from sinew.spec.findings import Finding, unknown
@@ -43,6 +44,11 @@ def _ends(sync: Sync) -> Iterator[Finding]:
 
 
 def _schedule(sync: Sync) -> Iterator[Finding]:
+    schedule = sync.schedule
+    if schedule.cron and schedule.start:
+        flaw = cron_flaw(schedule.cron, schedule.timezone, schedule.start)
+        if flaw is not None:
+            yield Finding(("schedule", "cron"), flaw)
     if sync.schedule.max_active_runs > 1 and not sync.backfills:
         names = ", ".join(n for n in sync.entities if sync.scope_of(n) == "since")
         yield Finding(
