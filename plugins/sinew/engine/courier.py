@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import requests
 
 # Receipts that may share a transaction where a repeat does no harm, and how long the first of them waits.
-_SHARING, _PATIENCE_S = 200, 0.5
+_SHARING, _PATIENCE_S = 50, 0.2
 # Rows that are noted as on their way at once; so many are in doubt at most when a task dies.
 _NOTED = 500
 
