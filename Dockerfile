@@ -20,11 +20,22 @@ RUN python3 -m venv /opt/venv \
         > /opt/venv/bin/sinew \
     && chmod 755 /opt/venv/bin/sinew
 
+# The package is not installed but mounted. Airflow finds connection types by the entry points of what is
+# installed, so this says what an installation would.
+RUN info="$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/sinew-0.1.0.dist-info" \
+    && mkdir "$info" \
+    && printf 'Metadata-Version: 2.1\nName: sinew\nVersion: 0.1.0\n' > "$info/METADATA" \
+    && printf '[apache_airflow_provider]\nprovider_info = sinew.provider:get_provider_info\n' \
+        > "$info/entry_points.txt"
+
 COPY dags /opt/sinew/dags
 COPY plugins /opt/sinew/plugins
 COPY include /opt/sinew/include
-# Without the ignore file Airflow would import each module of the package under its bare name.
-RUN test -f /opt/sinew/plugins/.airflowignore && python -m compileall -q /opt/sinew
+# Without the ignore file Airflow would import each module of the package under its bare name. A
+# checkout made under a strict umask has files that only its owner can read.
+RUN test -f /opt/sinew/plugins/.airflowignore \
+    && python -m compileall -q /opt/sinew \
+    && chmod -R a+rX /opt/sinew
 
 ENV AIRFLOW_HOME=/opt/airflow \
     AIRFLOW__CORE__DAGS_FOLDER=/opt/sinew/dags \

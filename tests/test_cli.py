@@ -20,7 +20,7 @@ from sinew.spec.jsonschema import render
 from tests.fix_shop import COHORT, MAPPING, Shop
 
 PROJECT = Path(__file__).resolve().parents[1]
-COMMANDS = ["lint", "schema", "explain", "audit", "run", "status", "diff", "report"]
+COMMANDS = ["lint", "schema", "explain", "audit", "run", "status", "diff", "report", "auth"]
 
 
 def as_uri(endpoint: Endpoint) -> str:

@@ -84,3 +84,21 @@ def test_rows_without_a_key_move_once_in_the_last_phase(moved: Pair) -> None:
     assert moved.new("SELECT phase FROM sinew.batch WHERE entity = 'note'") == [("rest",)]
     assert moved.new("SELECT count(*) FROM t.note") == [(9,)]
     assert moved.run().batches == 0
+
+
+@pytest.mark.parametrize("moved", ["'null'"], indirect=True)
+def test_phases_may_come_and_go_after_all_has_moved(moved: Pair) -> None:
+    whole = moved.mapping
+    last = whole.index("entities:")
+    for phases in (
+        "",
+        "cohort: {root: c}\nphases: [{name: odd, where: id % 2 = 1}, {name: rest}]\n",
+    ):
+        moved.mapping = phases + whole[last:]
+        moved.old(
+            "UPDATE tr SET b = a WHERE id = 3; INSERT INTO tr SELECT max(id) + 1, 1, 8 FROM tr"
+        )
+        moved.run()
+        rows = "SELECT * FROM {}tr ORDER BY 1"
+        assert moved.new(rows.format("t.")) == moved.old(rows.format(""))
+        assert moved.run().batches == 0

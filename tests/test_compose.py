@@ -8,14 +8,21 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import yaml
+from cryptography.fernet import Fernet
+from psycopg.conninfo import make_conninfo
 
-from demo.compose import connections, health, make_env
+from demo.compose import connections, health, make_env, tokens
+from demo.stack.ports import HOST
+from demo.stack.postgres import EmbeddedPostgres
+from sinew.auth.postgres_store import PostgresTokenStore
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker-compose.yaml").read_text(encoding="utf-8")
@@ -31,6 +38,12 @@ REFERENCE = re.compile(r"(?<!\$)\$\{(\w+)(?::([-?])([^}]*))?\}")
 
 def airflow_services() -> dict[str, dict[str, Any]]:
     return {name: each for name, each in SERVICES.items() if "./dags:" in str(each.get("volumes"))}
+
+
+def waited_for(service: str) -> set[str]:
+    """The services that must be up or done before this one is started."""
+    direct = set(SERVICES[service].get("depends_on", {}))
+    return direct.union(*(waited_for(each) for each in direct))
 
 
 def environment(service: str) -> Mapping[str, str]:
@@ -77,21 +90,18 @@ class TestServices:
     def test_a_worker_can_be_multiplied(self) -> None:
         assert not {"container_name", "hostname", "ports"} & SERVICES["worker"].keys()
 
-    def test_a_worker_has_neither_the_metadata_nor_the_keys_that_encrypt_and_sign_tokens(
+    def test_a_worker_has_neither_the_metadata_nor_the_key_that_signs_tokens_of_tasks(
         self,
     ) -> None:
-        kept_back = {
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
-            "AIRFLOW__CORE__FERNET_KEY",
-            "AIRFLOW__API_AUTH__JWT_SECRET",
-        }
+        kept_back = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN", "AIRFLOW__API_AUTH__JWT_SECRET"}
         assert not kept_back & environment("worker").keys()
         assert kept_back <= environment("scheduler").keys()
         assert "POSTGRES" not in str(environment("worker"))
 
-    def test_a_worker_and_the_api_server_agree_on_the_key_of_the_logs(self) -> None:
-        key = "AIRFLOW__API__SECRET_KEY"
-        assert environment("worker")[key] == environment("api-server")[key]
+    @pytest.mark.parametrize("key", ["AIRFLOW__API__SECRET_KEY", "AIRFLOW__CORE__FERNET_KEY"])
+    def test_all_agree_on_the_keys_of_logs_and_of_api_tokens(self, key: str) -> None:
+        found = {environment(name).get(key) for name in airflow_services()}
+        assert len(found) == 1 and None not in found
 
     @pytest.mark.parametrize("name", sorted(airflow_services()))
     def test_airflow_has_no_more_rights_than_it_needs(self, name: str) -> None:
@@ -191,6 +201,33 @@ class TestConnections:
         assert "hush" not in str(refusal.value)
 
 
+class TestTokens:
+    """The database of API tokens, made beside Airflow's own."""
+
+    def test_it_is_made_once_and_again_without_harm(self, pg: EmbeddedPostgres) -> None:
+        pg.ensure_role("airflow_like", "SUPERUSER")
+        pg.ensure_database("airflow_like", "airflow_like")
+        with psycopg.connect(pg.dsn("airflow_like", "airflow_like"), autocommit=True) as conn:
+            for password in ("first", "second"):
+                tokens.ensure(conn, password)
+        parts = tokens.connection(HOST, pg.port, "second")
+        where = {
+            "host": parts["host"],
+            "port": parts["port"],
+            "user": parts["login"],
+            "password": parts["password"],
+        }
+        own = make_conninfo(dbname=parts["schema"], **where)
+        PostgresTokenStore(own, Fernet.generate_key().decode()).create_table()
+        with pytest.raises(psycopg.OperationalError, match="permission denied"):
+            psycopg.connect(make_conninfo(dbname="airflow_like", **where))
+
+    def test_init_makes_it_after_airflows_own(self) -> None:
+        command = SERVICES["init"]["command"][-1]
+        assert "db migrate && python -m demo.compose.tokens" in command
+        assert environment("init")["SINEW_TOKENS_PASSWORD"]
+
+
 class TestHealth:
     def test_a_check_imports_none_of_airflow(self) -> None:
         code = "import demo.compose.health, sys; print('airflow' in sys.modules)"
@@ -236,9 +273,29 @@ class TestImage:
         for stage in self.TEXT.split("\nFROM ")[1:3]:
             assert re.findall(r"^USER (\S+)$", stage, re.MULTILINE)[-1] == "50000:0"
 
+    def built(self) -> dict[str, dict[str, Any]]:
+        return {name: each for name, each in SERVICES.items() if "build" in each}
+
+    def test_airflow_finds_the_entry_points_of_the_package(self) -> None:
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        ((name, value),) = project["entry-points"]["apache_airflow_provider"].items()
+        assert f"[apache_airflow_provider]\\n{name} = {value}\\n" in self.TEXT
+        assert f"sinew-{project['version']}.dist-info" in self.TEXT
+        assert f"Version: {project['version']}\\n" in self.TEXT
+
     def test_what_compose_builds_are_stages_of_the_image(self) -> None:
-        targets = {each["build"]["target"] for each in airflow_services().values()}
+        targets = {each["build"]["target"] for each in self.built().values()}
         assert targets == set(self.stages())
+
+    def test_each_image_is_built_for_one_service_alone(self) -> None:
+        images = [each["image"] for each in self.built().values()]
+        assert sorted(set(images)) == sorted(images)
+        assert {each["image"] for each in airflow_services().values()} == set(images)
+
+    def test_what_builds_an_image_comes_before_all_that_run_it(self) -> None:
+        users = {n for n, e in SERVICES.items() if e["image"] == SERVICES["init"]["image"]}
+        assert "init" in self.built()
+        assert all("init" in waited_for(name) for name in users - {"init"})
 
     def test_the_base_is_the_same_in_both_files(self) -> None:
         base = re.search(r"^ARG BASE_IMAGE=(\S+)$", self.TEXT, re.MULTILINE)

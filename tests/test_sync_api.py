@@ -366,3 +366,29 @@ class TestSince:
         changing_shop.store.change_order(9, "total", '"2.00"', "2026-11-02T00:00:00.000000Z")
         sync_case.run(None, "2026-12-03T00:00:00+00:00")
         assert loaded_orders(sync_case) == expected(changing_shop)
+
+
+class TestUnchanged:
+    def test_a_row_that_is_as_it_was_is_not_written_again(
+        self, sync_case: SyncCase, changing_shop: ShopServer
+    ) -> None:
+        sync_case.run(*ALL)
+        written = sync_case.rows("SELECT order_id, xmin::text FROM shop.orders ORDER BY 1")
+        changing_shop.store.change_order(7, "status", '"returned"')
+        done = sync_case.run(*ALL)["orders"]
+        assert (done.loaded, done.unchanged) == (1, 299)
+        after = sync_case.rows("SELECT order_id, xmin::text FROM shop.orders ORDER BY 1")
+        assert [a[0] for a, b in zip(written, after, strict=True) if a != b] == [7]
+
+    def test_a_row_that_somebody_changed_in_the_target_is_written_again(
+        self, sync_case: SyncCase, changing_shop: ShopServer
+    ) -> None:
+        import psycopg
+
+        sync_case.run(*ALL)
+        with psycopg.connect(sync_case.home) as conn:
+            conn.execute("UPDATE shop.orders SET status = 'rogue' WHERE order_id = 5")
+            conn.execute("DELETE FROM shop.lines WHERE order_id = 6")
+        sync_case.run(*ALL)
+        assert loaded_orders(sync_case) == expected(changing_shop)
+        assert sync_case.rows("SELECT count(*) > 0 FROM shop.lines WHERE order_id = 6") == [(True,)]

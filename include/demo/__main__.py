@@ -20,6 +20,7 @@ from demo.show.errors import DemoError
 from demo.show.outcome import gather, problems
 from demo.show.progress import Screen
 from demo.show.rejected_lines import write_csv
+from demo.show.syncs import run_syncs
 from demo.show.telling import tell
 from demo.show.words import clock
 from demo.stack import Stack, StackError
@@ -85,6 +86,8 @@ class Demo:
             moved = self._migrate(manifest)
         with self._part("counting"):
             self._judge(manifest)
+        with self._part("syncs"):
+            run_syncs(self.stack, say, fresh=self.options.fresh)
         self._tell_end(moved)
 
     @contextmanager

@@ -66,6 +66,12 @@ class ShopService:
         for name in (_PROCESS, _READY):
             (self.home / name).unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Stop, and throw away what was sent to the marketing system."""
+        self.stop()
+        for file in self.home.glob("marketing.sqlite*"):
+            file.unlink()
+
     def _process(self) -> object | None:
         said = read_json(self.home / _PROCESS)
         return Stamp(said["pid"], said["started"]).process() if said else None

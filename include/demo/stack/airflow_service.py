@@ -131,10 +131,18 @@ class AirflowService:
             self.run("db", "migrate")
             write_json(file, done)
 
-    def store_connections(self, connections: Mapping[str, Mapping[str, Any]], fresh: bool) -> None:
-        """Write connections to the metadata database, encrypted there; at once if none changed."""
+    def store_connections(
+        self,
+        connections: Mapping[str, Mapping[str, Any]],
+        fresh: bool,
+        name: str = "connections",
+    ) -> None:
+        """Write connections to the metadata database, encrypted there; at once if none changed.
+
+        ``name`` tells sets of connections apart that are written on their own.
+        """
         text = json.dumps(connections, sort_keys=True)
-        file = self.home / "connections.json"
+        file = self.home / f"{name}.json"
         done = {"sha256": _digest(text)}
         if not fresh and read_json(file) == done:
             return

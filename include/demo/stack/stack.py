@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from demo.shop.service import ShopService
 from demo.stack.airflow_service import COMPONENTS, DATABASE, AirflowService
 from demo.stack.errors import StackError
 from demo.stack.files import locked, read_json
@@ -29,6 +30,8 @@ _HEALTH_SECONDS = 180
 CONNECTIONS = {
     "legacy_retail": ("legacy", "legacy_retail"),
     "commerce": ("sinew", "commerce"),
+    # Where the tokens of APIs are kept, encrypted.
+    "sinew_tokens": ("sinew_tokens", "sinew_tokens"),
 }
 
 
@@ -50,6 +53,8 @@ class Stack:
         self.home = Path(os.environ.get("SINEW_HOME") or self.root / ".sinew").resolve()
         self.postgres = EmbeddedPostgres(self.home / "postgres")
         self.airflow = AirflowService(self.home / "airflow", self.root, self.postgres)
+        # Started by the demo alone.
+        self.shop = ShopService(self.home / "shop")
 
     def up(self, say: Callable[[str], None] = lambda line: None) -> bool:
         """Start all that is not running and wait until it is healthy; True on the very first time.
@@ -85,6 +90,7 @@ class Stack:
             if supervisor:
                 end_session(supervisor, patience=30)
             self._end_strays()
+            self.shop.stop()
             self.postgres.stop()
 
     def dsn(self, connection: str) -> str:
@@ -100,8 +106,10 @@ class Stack:
         # Reads all tables of the databases that it may connect to, and their changes; writes none.
         self.postgres.ensure_role("legacy", "REPLICATION")
         self.postgres.ensure_role("sinew")
+        self.postgres.ensure_role("sinew_tokens")
         fresh = self.postgres.ensure_database(DATABASE, DATABASE)
         self.postgres.ensure_database("commerce", "sinew")
+        self.postgres.ensure_database("sinew_tokens", "sinew_tokens")
         self.postgres.ensure_database("legacy_retail")
         with self.postgres.connect() as conn:
             conn.execute("GRANT pg_read_all_data TO legacy")

@@ -105,7 +105,7 @@ def _advice(endpoint: ApiEndpoint, status: int, asked: str) -> str:
         )
     if status == 401:
         wanted = f"; it asks for {plain(asked, 80)}" if asked else ""
-        return f"the API refuses the {_proof(endpoint)}{wanted}: correct the connection's secret, or auth.type"
+        return f"the API refuses {_proof(endpoint)}{wanted}: correct the connection's secret, or auth.type"
     if status == 403:
         lacks = "insufficient_scope" in asked
         return (

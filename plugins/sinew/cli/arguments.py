@@ -209,7 +209,13 @@ def _report(commands: Commands) -> None:
 
 def _auth(commands: Commands) -> None:
     short = "log in to APIs, try connections, show tokens and revoke them"
-    made = commands.add_parser("auth", help=short, description=f"{short[0].upper()}{short[1:]}.")
+    made = commands.add_parser(
+        "auth",
+        help=short,
+        description=f"{short[0].upper()}{short[1:]}.",
+        epilog="Example:\n  sinew auth test shop_api --path /orders",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     verbs = made.add_subparsers(metavar="VERB", required=True)
     for add in (_auth_login, _auth_test, _auth_show, _auth_logout):
         add(verbs)

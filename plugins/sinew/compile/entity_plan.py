@@ -116,6 +116,11 @@ class EntityPlan:
         return isinstance(self.migration, Sync)
 
     @property
+    def delivers(self) -> bool:
+        """Whether rows go to an API: there is no target table then, and the row ledger knows what it has."""
+        return isinstance(self.migration, Sync) and self.migration.delivers
+
+    @property
     def from_api(self) -> bool:
         """Whether rows are records of an API."""
         return isinstance(self.entity, SyncEntity) and self.entity.source.resource is not None
@@ -291,4 +296,7 @@ def entity_fingerprint(migration: Pipeline, entity: Entity, facts: EntityFacts) 
     """sha256 of all that decides what becomes of this entity's rows, in the mapping and in both databases."""
     types = [(fact.name, fact.type.sql) for fact in facts.source + facts.target]
     body = [migration.entity_fingerprint(entity.name), types, facts.hash_mode]
+    # Phases do not count, but for what they change: whether a row keeps the key of a parent that may come later.
+    late = sorted(column for child, column in migration.late_refs if child == entity.name)
+    body += [late] if late else []
     return hashlib.sha256(json.dumps(body).encode()).hexdigest()

@@ -33,7 +33,7 @@ def settle_reference(
         "WHERE w.state = 'live' AND p.state IN ('live', 'kept') AND w.batch_id IN "
         # A batch that is loaded but not validated is still to be compared with what was staged.
         "(SELECT id FROM sinew.batch WHERE mapping = {mapping} AND entity = {entity} "
-        "AND state = 'validated')), "
+        "AND state IN ('validated', 'stale'))), "
         "done AS (UPDATE {target} AS t SET {column} = todo.parent FROM todo WHERE {same_target} "
         "RETURNING {todo_keys}, {hash} AS hash) "
         "UPDATE {ledger} AS w SET target_hash = done.hash, {cleared} FROM done WHERE {same_entry}"

@@ -7,8 +7,8 @@ from psycopg import sql
 from sinew.compile.bounds import ALWAYS, Range, in_window
 from sinew.compile.earlier_sql import vanished
 from sinew.compile.entity_plan import EntityPlan
-from sinew.compile.load_sql import AND, ledger_target, staged_key
-from sinew.compile.table_sql import MOMENT, staging_table
+from sinew.compile.load_sql import AND, COMMA, equal, ledger_target, staged_key
+from sinew.compile.table_sql import MOMENT, landing_table, staging_table
 
 
 def newer_entries(plan: EntityPlan, batch_id: int) -> sql.Composed:
@@ -20,6 +20,34 @@ def newer_entries(plan: EntityPlan, batch_id: int) -> sql.Composed:
         plan.ledger,
         AND.join(staged_key(plan)),
         sql.Identifier(MOMENT),
+    )
+
+
+def settle_unchanged(plan: EntityPlan, batch_id: int) -> sql.Composed:
+    """Take out of staging what the target has already, and let the row ledger say that this batch saw it.
+
+    Compared with the target itself, so that a row that somebody changed there is written again.
+    """
+    keys = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
+    returned = COMMA.join(sql.SQL("w.{0} AS {0}").format(sql.Identifier(name)) for name in keys)
+    return sql.SQL(
+        "WITH same AS (DELETE FROM {staging} AS s USING {ledger} AS w, {target} AS t "
+        "WHERE {staged} AND w.state = 'live' AND w.target_hash = s.sinew_target_hash AND {held} AND {same_key} "
+        "AND {hash} = s.sinew_target_hash RETURNING {returned}, s.sinew_source_hash AS hash, s.{moment} AS moment) "
+        "UPDATE {ledger} AS w SET batch_id = {batch}, source_hash = same.hash, moment = same.moment FROM same "
+        "WHERE {entry}"
+    ).format(
+        staging=staging_table(batch_id),
+        ledger=plan.ledger,
+        target=plan.target,
+        staged=AND.join(staged_key(plan)),
+        held=ledger_target(plan),
+        same_key=AND.join(equal("t", name, "s", name) for name in plan.target_key),
+        hash=plan.target_hash("t"),
+        returned=returned,
+        moment=sql.Identifier(MOMENT),
+        batch=sql.Literal(batch_id),
+        entry=AND.join(equal("w", name, "same", name) for name in keys),
     )
 
 
@@ -57,7 +85,10 @@ def count_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -
 
 
 def overtaken(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Number of staged rows whose entry in the row ledger belongs to another batch by now."""
-    return sql.SQL("SELECT count(*) FROM {} AS s JOIN {} AS w ON {} WHERE w.batch_id <> {}").format(
-        staging_table(batch_id), plan.ledger, AND.join(staged_key(plan)), sql.Literal(batch_id)
+    """Number of landed rows whose entry in the row ledger belongs to another batch by now."""
+    same = AND.join(
+        equal("w", f"k{i}", "l", name) for i, name in enumerate(plan.entity.source_key, start=1)
+    )
+    return sql.SQL("SELECT count(*) FROM {} AS l JOIN {} AS w ON {} WHERE w.batch_id <> {}").format(
+        landing_table(batch_id), plan.ledger, same, sql.Literal(batch_id)
     )

@@ -24,13 +24,14 @@ from sinew.errors import ConstraintError, GateFailedError, InputLostError
 class Loaded:
     """Rows inserted or updated, rows of the target that were kept, rows that vanished and were deleted or marked.
 
-    Of a sync also: rows that the target has in a newer version, and the moment of the newest row.
+    Of a sync also: rows that the target has in a newer version, or has as they are, and the moment of the newest.
     """
 
     loaded: int
     kept: int = 0
     deleted: int = 0
     newer: int = 0
+    unchanged: int = 0
     latest: datetime | None = None
 
 
@@ -39,8 +40,8 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     began = monotonic()
     with translated(f"load {batch.title}"), home.transaction():
         lock_entities(home, plan)
-        hash_ = _prove_staging(home, plan, batch)
-        _promote(home, batch, hash_)
+        hash_ = prove_staging(home, plan, batch)
+        promote(home, batch, hash_)
         done = _write(home, plan, batch)
         advance(
             home,
@@ -52,6 +53,7 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
             kept_rows=done.kept,
             deleted_rows=done.deleted,
             newer_rows=done.newer,
+            unchanged_rows=done.unchanged,
             latest_moment=done.latest,
         )
 
@@ -71,7 +73,7 @@ def lock_entities(home: psycopg.Connection, plan: EntityPlan) -> None:
     )
 
 
-def _prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Decimal:
+def prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Decimal:
     """Staging holds what the gate saw: computed anew from the values, not read from a column."""
     rows, hash_ = home.execute(staging_hash(plan, batch.id)).fetchone() or (0, 0)
     if rows != batch.staged_rows or hash_ != batch.staging_hash:
@@ -82,7 +84,7 @@ def _prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
     return Decimal(hash_)
 
 
-def _promote(home: psycopg.Connection, batch: Batch, hash_: Decimal) -> None:
+def promote(home: psycopg.Connection, batch: Batch, hash_: Decimal) -> None:
     """Record the promotion; the ledger's constraints refuse it without a passed gate of this very data."""
     home.execute("DELETE FROM sinew.promotion WHERE batch_id = %s", (batch.id,))
     try:
@@ -105,8 +107,15 @@ def _write(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:
     newer = 0
     if batch.kind == "window":
         newer = home.execute(window_sql.newer_entries(plan, batch.id)).rowcount
+    unchanged = home.execute(window_sql.settle_unchanged(plan, batch.id)).rowcount
     written = _write_rows(home, plan, batch)
-    return replace(written, deleted=deleted, newer=newer, latest=row[0] if row else None)
+    return replace(
+        written,
+        deleted=deleted,
+        newer=newer,
+        unchanged=unchanged,
+        latest=row[0] if row else None,
+    )
 
 
 def _write_rows(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Loaded:

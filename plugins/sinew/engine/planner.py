@@ -11,7 +11,7 @@ import psycopg
 from sinew.compile import plan_sql
 from sinew.compile.bounds import Range
 from sinew.compile.entity_plan import EntityPlan, columns_read, entity_fingerprint
-from sinew.compile.table_sql import create_row_ledger
+from sinew.compile.table_sql import create_row_ledger, delivery_columns
 from sinew.engine import catalog, ledger
 from sinew.engine.audit import Audit, audit
 from sinew.engine.comparing import compare_entity
@@ -122,9 +122,9 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     known = {fact.name: fact.type.sql for fact in catalog.columns(home, have.oid)}
     wanted = {f"k{i}": type_.sql for i, type_ in enumerate(plan.key_types, start=1)}
     wanted |= {f"t{i}": type_.sql for i, type_ in enumerate(plan.target_key_types, start=1)}
-    wanted |= {name: type_.sql for name, type_ in plan.deferred_names()}
     wanted |= {"moment": "timestamp with time zone"} if plan.windowed else {}
-    extra = {name for name in known if name[0] in "ktd" and name[1:2].isdigit()} - set(wanted)
+    wanted |= {name: type_.sql for name, type_ in delivery_columns(plan)}
+    extra = {name for name in known if name[0] in "kt" and name[1:2].isdigit()} - set(wanted)
     differs = extra or any(known.get(name) != type_ for name, type_ in wanted.items())
     if differs and _has_rows(home, plan):
         location = plan.migration.location("entities", plan.entity.name)
@@ -140,6 +140,28 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     if differs:
         home.execute(psycopg.sql.SQL("DROP TABLE {}").format(plan.ledger))
         home.execute(create_row_ledger(plan))
+        return
+    _make_deferred_columns(home, plan, known)
+
+
+def _make_deferred_columns(
+    home: psycopg.Connection, plan: EntityPlan, known: dict[str, str]
+) -> None:
+    """Keys of parents that rows still want; whatever changes them changes the entity, and its rows are read again."""
+    wanted = {name: type_.sql for name, type_ in plan.deferred_names()}
+    have = {name: type_ for name, type_ in known.items() if name[0] == "d" and name[1:2].isdigit()}
+    for name in sorted(name for name, type_ in have.items() if wanted.get(name) != type_):
+        home.execute(
+            psycopg.sql.SQL("ALTER TABLE {} DROP COLUMN {}").format(
+                plan.ledger, psycopg.sql.Identifier(name)
+            )
+        )
+    for name in sorted(name for name, type_ in wanted.items() if have.get(name) != type_):
+        home.execute(
+            psycopg.sql.SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
+                plan.ledger, psycopg.sql.Identifier(name), psycopg.sql.SQL(wanted[name])
+            )
+        )
 
 
 def _has_rows(home: psycopg.Connection, plan: EntityPlan) -> bool:
@@ -191,9 +213,13 @@ def _adopt_batches(home: psycopg.Connection, plan: EntityPlan, fingerprint: str,
 
 def _plan_phases(home: psycopg.Connection, migration: Pipeline) -> None:
     """Phases as the mapping has them now; one that it no longer has is forgotten, and others take its rows."""
+    phases = {"mapping": migration.name, "names": [phase.name for phase in migration.phases]}
     home.execute(
-        "DELETE FROM sinew.phase WHERE mapping = %s AND name <> ALL(%s)",
-        (migration.name, [phase.name for phase in migration.phases]),
+        "DELETE FROM sinew.phase WHERE mapping = %(mapping)s AND name <> ALL(%(names)s)", phases
+    )
+    home.execute(
+        "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %(mapping)s AND phase <> ALL(%(names)s)",
+        phases,
     )
     home.cursor().executemany(
         "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "

@@ -57,14 +57,17 @@ def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[
         query = plain_target_evidence(plan, batch.id)
     entries, found, wanted, total, differing = home.execute(query).fetchone() or (0, 0, 0, 0, 0)
     counted = home.execute(
-        "SELECT loaded_rows, kept_rows, newer_rows FROM sinew.batch WHERE id = %s", (batch.id,)
-    ).fetchone() or (0, 0, 0)
-    loaded, kept, newer = (count or 0 for count in counted)
-    overtaken = _overtaken(home, plan, batch) if entries != loaded and plan.windowed else 0
-    if entries + overtaken != loaded or loaded + kept + newer != batch.staged_rows:
+        "SELECT loaded_rows, kept_rows, newer_rows, unchanged_rows FROM sinew.batch WHERE id = %s",
+        (batch.id,),
+    ).fetchone() or (0, 0, 0, 0)
+    loaded, kept, newer, unchanged = (count or 0 for count in counted)
+    ours = loaded + unchanged
+    missing = ours - entries
+    overtaken = _overtaken(home, plan, batch) if missing and plan.windowed else 0
+    if not 0 <= missing <= overtaken or ours + kept + newer != batch.staged_rows:
         return (
             f"{batch.staged_rows} rows were staged, {loaded} loaded, {kept} kept, {newer} newer in the target, "
-            f"{entries} are in the row ledger",
+            f"{unchanged} unchanged, {entries} are in the row ledger",
             0,
         )
     if differing or found != entries or total != wanted:
@@ -75,7 +78,7 @@ def _compare(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> tuple[
 
 
 def _overtaken(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
-    """Rows of this batch that another window has written over since they were loaded."""
+    """Rows of this batch that another window has written since, or had in a newer version."""
     row = home.execute(window_sql.overtaken(plan, batch.id)).fetchone()
     return int(row[0]) if row else 0
 

@@ -127,8 +127,14 @@ class Pipeline(Model):
 
         Also those that may stay NULL and lead into another cohort: their parent may come in a later phase.
         """
-        deferred = {*graph.deferred_edges(self.edges), *filter(self._may_come_later, self.edges)}
-        return frozenset((edge.child, edge.column) for edge in deferred)
+        deferred = graph.deferred_edges(self.edges)
+        return self.late_refs | {(edge.child, edge.column) for edge in deferred}
+
+    @cached_property
+    def late_refs(self) -> frozenset[tuple[str, str]]:
+        """(entity, column) of references that are deferred for the phases' sake alone."""
+        late = filter(self._may_come_later, self.edges)
+        return frozenset((edge.child, edge.column) for edge in late)
 
     def parents(self, entity: str) -> tuple[str, ...]:
         """Entities that must be loaded before ``entity``, each once."""
