@@ -91,7 +91,10 @@ def loaded(airflow: Airflow) -> dict[int, tuple[Any, ...]]:
 
 
 def windows(airflow: Airflow) -> list[tuple[Any, ...]]:
-    return airflow.new('SELECT lower, upper, state FROM sinew."window" ORDER BY id')
+    """All windows of the sync of orders: from, to, state."""
+    return airflow.new(
+        """SELECT lower, upper, state FROM sinew."window" WHERE mapping = 'shop_orders' ORDER BY id"""
+    )
 
 
 FROM, TO = "2026-03-27T00:00:00+00:00", "2026-03-30T00:00:00+00:00"
