@@ -42,11 +42,15 @@ entities:
 """
 
 
+FOUR_DAYS = Size(orders=160, start="2026-03-27", days=3)
+MONTH = Size(orders=20_000, start="2026-03-08", days=30)
+
+
 @pytest.fixture
-def shop() -> Iterator[ShopServer]:
-    """160 orders that last changed in the three days up to 30 March 2026, UTC."""
+def shop(request: pytest.FixtureRequest) -> Iterator[ShopServer]:
+    """160 orders that last changed in the three days up to 30 March 2026, UTC; or as the test says."""
     with Store() as store:
-        fill(store, Size(orders=160, start="2026-03-27", days=3))
+        fill(store, getattr(request, "param", FOUR_DAYS))
         with ShopServer(store) as server:
             yield server
 
@@ -87,7 +91,10 @@ def loaded(airflow: Airflow) -> dict[int, tuple[Any, ...]]:
 
 
 def windows(airflow: Airflow) -> list[tuple[Any, ...]]:
-    return airflow.new('SELECT lower, upper, state FROM sinew."window" ORDER BY id')
+    """All windows of the sync of orders: from, to, state."""
+    return airflow.new(
+        """SELECT lower, upper, state FROM sinew."window" WHERE mapping = 'shop_orders' ORDER BY id"""
+    )
 
 
 FROM, TO = "2026-03-27T00:00:00+00:00", "2026-03-30T00:00:00+00:00"
@@ -319,31 +326,25 @@ class TestABackfill:
 
     @pytest.mark.campaign
     @pytest.mark.timeout(3600)
-    def test_a_month_of_nightly_windows_one_of_them_three_times(self, scheduled: Airflow) -> None:
-        with Store() as store:
-            fill(store, Size(orders=20_000, start="2026-03-08", days=30))
-            with ShopServer(store) as shop:
-                self.month(scheduled, shop)
-
-    @staticmethod
-    def month(airflow: Airflow, shop: ShopServer) -> None:
-        airflow.connections["many_api"] = shop.url
-        text = WHOLE.replace("api: shop_api", "api: many_api")
-        head, rest = text.split("resources:\n")
-        dag_id = airflow.sync("month", f"{head.replace('shop_orders', 'month')}{NIGHTLY.format(runs=2)}"
-                              f"resources:\n{rest}")  # fmt: skip
-        known(airflow, dag_id)
+    @pytest.mark.parametrize("shop", [MONTH], indirect=True)
+    def test_a_month_of_nightly_windows_one_of_them_three_times(
+        self, scheduled: Airflow, shop: ShopServer
+    ) -> None:
+        head, rest = WHOLE.split("resources:\n")
+        text = f"{head}{NIGHTLY.format(runs=2)}resources:\n{rest}"
+        dag_id = scheduled.sync("shop_orders", text)
+        known(scheduled, dag_id)
         began = time.monotonic()
         first, last = "2026-03-08T00:00:00+01:00", "2026-04-07T00:00:00+02:00"
-        backfill(airflow, dag_id, first, last, "none")
+        backfill(scheduled, dag_id, first, last, "none")
         took = time.monotonic() - began
         for _ in range(2):
-            again(airflow, dag_id, "2026-03-29T00:00:00+01:00")
-        assert loaded(airflow) == orders_of(shop)
-        assert same_as_a_full_load(airflow, shop)
-        print(
-            f"31 windows of {len(orders_of(shop))} orders in {took:.0f} s; one of them run three times"
-        )
+            again(scheduled, dag_id, "2026-03-29T00:00:00+01:00")
+        assert loaded(scheduled) == orders_of(shop)
+        assert sorted(set(tiles(scheduled))) == [23, 24]
+        assert len(tiles(scheduled)) == 31
+        assert same_as_a_full_load(scheduled, shop)
+        print(f"31 windows of {len(orders_of(shop))} orders in {took:.0f} s; one run three times")
 
 
 def since(text: str) -> str:
@@ -385,5 +386,6 @@ def same_as_a_full_load(airflow: Airflow, shop: ShopServer) -> bool:
         conn.execute(TARGET)
     case = SyncCase(shop.url, whole)
     case.run("2026-01-01T00:00:00+00:00", "2026-07-01T00:00:00+00:00")
-    query = "SELECT * FROM shop.orders ORDER BY order_id"
-    return case.rows(query) == airflow.new(query)
+    queries = ("SELECT * FROM shop.orders ORDER BY 1", "SELECT * FROM shop.lines ORDER BY 1, 2")
+    lines = [] if airflow.new("SELECT 1 FROM shop.lines LIMIT 1") == [] else [queries[1]]
+    return all(case.rows(query) == airflow.new(query) for query in [queries[0], *lines])

@@ -12,11 +12,13 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from demo.shop.api import ShopServer
+from demo.shop.api.write_log import entries
 from sinew.cli import main
 from sinew.spec.jsonschema import mapping_schema, render
 from sinew.spec.positions import load_document
 from sinew.spec.reader import parse_mapping
 from sinew.spec.sync import Sync
+from tests.fix_deliver import DeliverCase
 from tests.fix_sync import MAPPING, SyncCase, write_include
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -286,6 +288,69 @@ def insert(case: SyncCase, first: str, second: str, then: str) -> None:
                 "1, now() FROM sinew.batch",
                 (key, status),
             )
+
+
+class TestRedeliver:
+    @pytest.fixture
+    def contacts(
+        self, delivery: DeliverCase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> DeliverCase:
+        """Thirty customers, of whom the API refuses one; the mapping lies where the command line looks."""
+        delivery.fill(30)
+        delivery.sql("UPDATE crm.customers SET email = 'nowhere' WHERE id = 7")
+        monkeypatch.setenv("SINEW_INCLUDE", str(tmp_path))
+        monkeypatch.setenv("AIRFLOW_CONN_CRM", as_uri(delivery.home))
+        monkeypatch.setenv("AIRFLOW_CONN_MARKETING_API", delivery.shop.url)
+        folder = tmp_path / "mappings" / "syncs"
+        folder.mkdir(parents=True)
+        (folder / "contacts.yaml").write_text(delivery.text, encoding="utf-8")
+        return delivery
+
+    def test_what_an_api_refused_is_told_and_sent_again_when_asked(
+        self, contacts: DeliverCase, typed: Type
+    ) -> None:
+        first = typed("run", "contacts")
+        assert first.code == 0, first.err
+        assert refused(typed) == {"accepted": 29, "refused": 1}
+        # The row itself does not change: by itself, no run would try it once more.
+        assert typed("run", "contacts").code == 0
+        sent = entries(contacts.shop.store)
+
+        found = typed("redeliver", "contacts", "--entity", "contacts")
+        assert found == Typed(
+            0,
+            "1 rows that were refused wait to be sent again\n"
+            "The next run sends them: sinew run contacts\n",
+            "",
+        )
+        assert entries(contacts.shop.store) == sent
+        assert typed("run", "contacts").code == 0
+        assert len(entries(contacts.shop.store)) == len(sent) + 1
+        assert refused(typed) == {"accepted": 29, "refused": 1}
+
+    def test_an_entity_that_is_not_there_is_refused(
+        self, contacts: DeliverCase, typed: Type
+    ) -> None:
+        found = typed("redeliver", "contacts", "--entity", "people")
+        assert found.code == 2
+        assert "contacts has no entity 'people'" in found.err
+
+    def test_rows_of_a_window_name_the_run_that_sends_them(
+        self, contacts: DeliverCase, tmp_path: Path, typed: Type
+    ) -> None:
+        file = tmp_path / "mappings" / "syncs" / "contacts.yaml"
+        mend(file, "    vanished: delete\n", "    watermark: {column: updated_at}\n")
+        window = ("--from", "2026-04-01T00:00:00+00:00", "--to", "2026-06-01T00:00:00+00:00")
+        done = typed("run", "contacts", *window)
+        assert done.code == 0, done.err
+        out = typed("redeliver", "contacts").out
+        assert f"sinew run contacts {' '.join(window)}" in out
+
+
+def refused(typed: Type) -> dict[str, int]:
+    """The API's newest words, as `status` counts them."""
+    found = json.loads(typed("status", "contacts", "--json").out)["receipts"]
+    return {each["status"]: each["rows"] for each in found}
 
 
 class TestWhatIsForTheOtherKind:
