@@ -44,7 +44,7 @@ def settle(context: Context, phase: str) -> dict[str, int]:
 
 def _take_out(home: psycopg.Connection, plan: EntityPlan, last: bool) -> None:
     """Before the last phase a row may stay whose children belong to a phase that is still to come."""
-    if not plan.target_key:
+    if not plan.target_key or plan.delivers:
         return
     try:
         with home.transaction():
