@@ -12,21 +12,25 @@ from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import AND, COMMA, equal
 from sinew.compile.table_sql import staging_table
 
+# Only while the attempt holds the batch; another that wants to take over waits until this has committed.
+_HELD = "held AS MATERIALIZED (SELECT FROM sinew.batch WHERE id = {batch} AND attempt = {attempt} FOR NO KEY UPDATE)"
 
-def mark_sending(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Note in the row ledger what is about to be sent.
 
-    Parameters: entries (text[] of JSON objects), changes (text[]), versions (bigint[]), one each a row.
+def mark_sending(plan: EntityPlan, batch_id: int, attempt: int) -> sql.Composed:
+    """Note in the row ledger what is about to be sent; no row is noted when another attempt has taken over.
+
+    Parameter: changes, a JSON array of objects with entry, change and version.
     """
     keys = [f"k{i}" for i in range(1, len(plan.key_types) + 1)]
     targets = [f"t{i}" for i in range(1, len(plan.target_key) + 1)]
     updates = [sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in targets]
     return sql.SQL(
-        "INSERT INTO {ledger} AS w ({names}, state, source_hash, batch_id, moment, sending, sending_hash) "
-        "SELECT {values}, 'waiting', e.source_hash, {batch}, e.moment, g.change, g.version "
-        "FROM unnest(%(entries)s::text[], %(changes)s::text[], %(versions)s::bigint[]) "
-        "AS g (entry, change, version) "
-        "CROSS JOIN LATERAL jsonb_populate_record(NULL::{ledger}, g.entry::jsonb) AS e "
+        "WITH "
+        + _HELD
+        + " INSERT INTO {ledger} AS w ({names}, state, source_hash, batch_id, moment, sending, sending_hash) "
+        "SELECT {values}, 'waiting', e.source_hash, {batch}, e.moment, g.change, g.version FROM held "
+        "CROSS JOIN jsonb_to_recordset(%(changes)s::jsonb) AS g (entry jsonb, change text, version bigint) "
+        "CROSS JOIN LATERAL jsonb_populate_record(NULL::{ledger}, g.entry) AS e "
         "ON CONFLICT ({key}) DO UPDATE SET {updates}, "
         "source_hash = coalesce(excluded.source_hash, w.source_hash), moment = coalesce(excluded.moment, w.moment), "
         "sending = excluded.sending, sending_hash = excluded.sending_hash"
@@ -35,34 +39,33 @@ def mark_sending(plan: EntityPlan, batch_id: int) -> sql.Composed:
         names=COMMA.join(map(sql.Identifier, [*keys, *targets])),
         values=COMMA.join(sql.Identifier("e", name) for name in [*keys, *targets]),
         batch=sql.Literal(batch_id),
+        attempt=sql.Literal(attempt),
         key=COMMA.join(map(sql.Identifier, keys)),
         updates=COMMA.join(updates),
     )
 
 
-def keep_receipts(plan: EntityPlan, batch_id: int) -> sql.Composed:
-    """Keep receipts, and follow with the row ledger and the rejects; all of them, or none.
+def keep_receipts(plan: EntityPlan, batch_id: int, attempt: int) -> sql.Composed:
+    """Keep receipts, and follow with the row ledger and the rejects; none when another attempt has taken over.
 
-    Parameters: arrays of equal length, one element a row: keys (jsonb as text), entries (JSON as text), versions,
-    changes, idempotency_keys, statuses, http_statuses, remote_ids, codes, errors, attempts, sent, and doubts and
-    doubt_versions: what was on its way before, which a refusal does not settle.
+    Parameter: receipts, a JSON array of objects with the members of ``given``; doubt and doubt_version are what
+    was on its way before, which a refusal does not settle.
 
     An unknown outcome leaves the mark and the number of the last receipt, so that the row is sent with the
     idempotency key that it had.
     """
     mine = AND.join(equal("w", f"k{i}", "e", f"k{i}") for i in range(1, len(plan.key_types) + 1))
     return sql.SQL(
-        "WITH given AS (SELECT g.key::jsonb AS key, g.entry::jsonb AS entry, g.version, g.change, g.idempotency_key, "
-        "g.status, g.http_status, g.remote_id, g.code, g.error, g.attempts, g.sent_at, g.doubt, g.doubt_version, g.no "
-        "FROM unnest(%(keys)s::text[], %(entries)s::text[], %(versions)s::bigint[], %(changes)s::text[], "
-        "%(idempotency_keys)s::text[], %(statuses)s::text[], %(http_statuses)s::int[], %(remote_ids)s::text[], "
-        "%(codes)s::text[], %(errors)s::text[], %(attempts)s::int[], %(sent)s::timestamptz[], %(doubts)s::text[], "
-        "%(doubt_versions)s::bigint[]) WITH ORDINALITY AS g (key, entry, version, change, idempotency_key, status, "
-        "http_status, remote_id, code, error, attempts, sent_at, doubt, doubt_version, no)), "
+        "WITH "
+        + _HELD
+        + ", given AS MATERIALIZED (SELECT g.* FROM held CROSS JOIN jsonb_to_recordset(%(receipts)s::jsonb) AS g "
+        "(key jsonb, entry jsonb, version bigint, change text, idempotency_key text, status text, http_status integer, "
+        "remote_id text, code text, error text, attempts integer, sent_at timestamptz, doubt text, "
+        "doubt_version bigint)), "
         "kept AS (INSERT INTO sinew.receipt (mapping, entity, batch_id, source_key, version, change, idempotency_key, "
         "status, http_status, remote_id, code, error, attempts, sent_at) "
         "SELECT {mapping}, {entity}, {batch}, key, version, change, idempotency_key, status, http_status, remote_id, "
-        "code, error, attempts, sent_at FROM given ORDER BY no RETURNING id, source_key), "
+        "code, error, attempts, sent_at FROM given RETURNING id, source_key), "
         "told AS (INSERT INTO sinew.reject (batch_id, mapping, entity, source_key, source_hash, scope, column_name, "
         "rule, reason) SELECT {batch}, {mapping}, {entity}, key, (entry ->> 'source_hash')::bigint, 'row', '*', "
         "{refused}, coalesce(code || ': ', '') || coalesce(error, 'the API refused it') "
@@ -75,6 +78,7 @@ def keep_receipts(plan: EntityPlan, batch_id: int) -> sql.Composed:
         mapping=sql.Literal(plan.migration.name),
         entity=sql.Literal(plan.entity.name),
         batch=sql.Literal(batch_id),
+        attempt=sql.Literal(attempt),
         refused=sql.Literal(REFUSED),
         ledger=plan.ledger,
         updates=sql.SQL(_FOLLOWS),
@@ -164,8 +168,8 @@ def _entry_key(plan: EntityPlan) -> sql.Composed:
 def forget_delivered(plan: EntityPlan) -> sql.Composed:
     """The API does not have what it acknowledged: such rows are sent again when they are read next.
 
-    Parameters: entries (text[] of JSON objects), found (boolean[]: it has another version, or what should be
-    gone), versions (bigint[]), deletions (boolean[]).
+    Parameter: changes, a JSON array of objects with entry, version, found (it has another version, or what should
+    be gone) and deletion.
     """
     mine = AND.join(equal("w", f"k{i}", "e", f"k{i}") for i in range(1, len(plan.key_types) + 1))
     return sql.SQL(
@@ -173,9 +177,9 @@ def forget_delivered(plan: EntityPlan) -> sql.Composed:
         "target_hash = CASE WHEN g.found THEN g.version END, "
         "sending = CASE WHEN g.found AND NOT g.deletion THEN 'update' END, "
         "sending_hash = CASE WHEN g.found AND NOT g.deletion THEN g.version END "
-        "FROM unnest(%(entries)s::text[], %(found)s::boolean[], %(versions)s::bigint[], %(deletions)s::boolean[]) "
-        "AS g (entry, found, version, deletion) "
-        "CROSS JOIN LATERAL jsonb_populate_record(NULL::{ledger}, g.entry::jsonb) AS e WHERE {mine}"
+        "FROM jsonb_to_recordset(%(changes)s::jsonb) "
+        "AS g (entry jsonb, version bigint, found boolean, deletion boolean) "
+        "CROSS JOIN LATERAL jsonb_populate_record(NULL::{ledger}, g.entry) AS e WHERE {mine}"
     ).format(ledger=plan.ledger, mine=mine)
 
 

@@ -14,21 +14,25 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import msgspec
 import psycopg
+from psycopg import sql
 
 from sinew.api.delivering import deliver_parcels
+from sinew.api.documents import compact
 from sinew.api.outgoing import OutRow, Receipt
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.receipt_sql import keep_receipts, mark_sending
 from sinew.engine.batch import Batch, hold_still
 from sinew.engine.changes import Change, delivery_of, repeatable
+from sinew.errors import MismatchError
 from sinew.spec.delivery import CHANGES, Delivery
 
 if TYPE_CHECKING:
     import requests
 
 # Receipts that may share a transaction where a repeat does no harm, and how long the first of them waits.
-_SHARING, _PATIENCE_S = 200, 0.5
+_SHARING, _PATIENCE_S = 50, 0.2
 # Rows that are noted as on their way at once; so many are in doubt at most when a task dies.
 _NOTED = 500
 
@@ -41,7 +45,7 @@ class Courier:
     session: requests.Session
     plan: EntityPlan
     batch: Batch
-    _out: dict[str, Change] = field(default_factory=dict)
+    _out: dict[str, tuple[Change, str]] = field(default_factory=dict)
     _held: list[Receipt] = field(default_factory=list)
     _held_since: float = 0.0
 
@@ -72,7 +76,7 @@ class Courier:
     def keep(self, settled: Sequence[tuple[Change, Receipt]]) -> None:
         """Keep receipts of changes that were settled without being sent."""
         for change, receipt in settled:
-            self._out[change.key] = change
+            self._out[change.key] = change, change.idempotency_key(self.plan)
             self._hold([receipt])
         self._keep()
 
@@ -84,20 +88,17 @@ class Courier:
         while some := list(islice(changes, at_once)):
             self._note(some)
             for change in some:
-                self._out[change.key] = change
-                yield change.out(self.plan)
+                row = change.out(self.plan)
+                self._out[change.key] = change, row.idempotency_key
+                yield row
 
     def _note(self, changes: Sequence[Change]) -> None:
-        with self.home.transaction():
-            hold_still(self.home, self.batch)
-            self.home.execute(
-                mark_sending(self.plan, self.batch.id),
-                {
-                    "entries": [change.entry for change in changes],
-                    "changes": [change.kind for change in changes],
-                    "versions": [change.version for change in changes],
-                },
-            )
+        told = [
+            {"entry": msgspec.Raw(c.entry.encode()), "change": c.kind, "version": c.version}
+            for c in changes
+        ]
+        statement = mark_sending(self.plan, self.batch.id, self.batch.attempt)
+        self._write(statement, {"changes": compact(told).decode()}, len(told))
 
     def _hold(self, receipts: Sequence[Receipt]) -> None:
         if not self._held:
@@ -113,36 +114,45 @@ class Courier:
         held, self._held = self._held, []
         if not held or self.home.closed:
             return
+        told = [_told(receipt, *self._out.pop(str(receipt.key))) for receipt in held]
+        statement = keep_receipts(self.plan, self.batch.id, self.batch.attempt)
+        self._write(statement, {"receipts": compact(told).decode()}, len(told))
+
+    def _write(self, statement: sql.Composed, parameters: dict[str, str], rows: int) -> None:
+        """One statement, one transaction: it writes all of its rows, or none because the batch is not ours."""
         with self.home.transaction():
-            hold_still(self.home, self.batch)
-            self.home.execute(
-                keep_receipts(self.plan, self.batch.id),
-                _parameters(self.plan, held, [self._out.pop(str(receipt.key)) for receipt in held]),
-            )
+            written = self.home.execute(statement, parameters).rowcount
+            if written != rows:
+                hold_still(self.home, self.batch)
+                raise MismatchError(
+                    f"load {self.batch.title}: {rows} rows were to be followed in the row ledger, but {written} "
+                    "were: has somebody changed it meanwhile?"
+                )
 
 
-def _parameters(
-    plan: EntityPlan, receipts: Sequence[Receipt], changes: Sequence[Change]
-) -> dict[str, list[object]]:
+def _told(receipt: Receipt, change: Change, idempotency_key: str) -> dict[str, object]:
     # Of a repeat, the answer settles what was in doubt as well.
-    doubts = [change if not change.repeats else None for change in changes]
+    doubt = change.sending if not change.repeats else None
     return {
-        "keys": [change.key for change in changes],
-        "entries": [change.entry for change in changes],
-        "versions": [change.version for change in changes],
-        "changes": [change.kind for change in changes],
-        "idempotency_keys": [change.idempotency_key(plan) for change in changes],
-        "statuses": [receipt.status for receipt in receipts],
-        "http_statuses": [receipt.http_status for receipt in receipts],
-        "remote_ids": [_storable(receipt.remote_id) for receipt in receipts],
-        "codes": [_storable(receipt.code) for receipt in receipts],
-        "errors": [_storable(receipt.error) for receipt in receipts],
-        "attempts": [receipt.attempts for receipt in receipts],
-        "sent": [receipt.sent_at for receipt in receipts],
-        "doubts": [change.sending if change else None for change in doubts],
-        "doubt_versions": [change.sending_version if change else None for change in doubts],
+        "key": msgspec.Raw(change.key.encode()),
+        "entry": msgspec.Raw(change.entry.encode()),
+        "version": change.version,
+        "change": change.kind,
+        "idempotency_key": idempotency_key,
+        "status": receipt.status,
+        "http_status": receipt.http_status,
+        "remote_id": _storable(receipt.remote_id),
+        "code": _storable(receipt.code),
+        "error": _storable(receipt.error),
+        "attempts": receipt.attempts,
+        "sent_at": receipt.sent_at,
+        "doubt": doubt,
+        "doubt_version": change.sending_version if doubt else None,
     }
 
 
 def _storable(text: str | None) -> str | None:
-    return text.replace("\0", "\ufffd") if text else text
+    """Without what Postgres cannot hold."""
+    if not text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

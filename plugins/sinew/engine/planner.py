@@ -217,10 +217,12 @@ def _plan_phases(home: psycopg.Connection, migration: Pipeline) -> None:
     home.execute(
         "DELETE FROM sinew.phase WHERE mapping = %(mapping)s AND name <> ALL(%(names)s)", phases
     )
-    home.execute(
-        "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %(mapping)s AND phase <> ALL(%(names)s)",
-        phases,
-    )
+    for name in migration.entity_order:
+        own = [phase.name for phase in migration.phases if migration.takes_part(name, phase.name)]
+        home.execute(
+            "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %s AND entity = %s AND phase <> ALL(%s)",
+            (migration.name, name, own),
+        )
     home.cursor().executemany(
         "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "
         "ON CONFLICT (mapping, name) DO UPDATE SET position = excluded.position",

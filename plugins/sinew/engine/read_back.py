@@ -8,8 +8,10 @@ from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import msgspec
 import psycopg
 
+from sinew.api.documents import compact
 from sinew.api.outgoing import OutRow
 from sinew.api.read_back import Comparison, read_back
 from sinew.compile import deliver_sql, receipt_sql
@@ -150,14 +152,18 @@ def _forget(
 ) -> None:
     if not wrong:
         return
+    told = [
+        {
+            "entry": msgspec.Raw(change.entry.encode()),
+            "version": change.version,
+            "found": found.found,
+            "deletion": change.kind == "delete",
+        }
+        for change, found in wrong
+    ]
     with home.transaction():
         hold_still(home, batch)
         home.execute(
             receipt_sql.forget_delivered(plan),
-            {
-                "entries": [change.entry for change, _ in wrong],
-                "found": [found.found for _, found in wrong],
-                "versions": [change.version for change, _ in wrong],
-                "deletions": [change.kind == "delete" for change, _ in wrong],
-            },
+            {"changes": compact(told).decode()},
         )
