@@ -57,7 +57,7 @@ class SinewPlugin(AirflowPlugin):
         href = f"{_base_path()}{URL_PREFIX}/"
         return [
             {
-                "name": "Migrations and syncs",
+                "name": "Migrations",
                 "href": href,
                 "destination": "nav",
                 "category": "browse",
