@@ -132,7 +132,7 @@ def tell_refused_deletions(plan: EntityPlan, batch_id: int, range_: Range) -> sq
         "reason) SELECT {batch}, {mapping}, {entity}, {key}, w.source_hash, 'row', '*', {rule}, "
         "coalesce(r.code || ': ', '') || coalesce(r.error, 'the API refused it') "
         "FROM {ledger} AS w LEFT JOIN sinew.receipt AS r ON r.id = w.receipt "
-        "WHERE {gone} AND w.refused_hash = w.target_hash"
+        "WHERE {gone} AND w.refused_hash = coalesce(w.target_hash, w.sending_hash)"
     ).format(
         batch=sql.Literal(batch_id),
         mapping=sql.Literal(plan.migration.name),
@@ -235,7 +235,7 @@ def select_deletions(
 ) -> sql.Composed:
     """Rows that are gone, in key order; the values of their target key alone are known."""
     where = sql.SQL(
-        "w.sending IS {} AND w.refused_hash IS DISTINCT FROM w.target_hash AND {}"
+        "w.sending IS {} AND (w.refused_hash = coalesce(w.target_hash, w.sending_hash)) IS NOT TRUE AND {}"
     ).format(sql.SQL("NOT NULL" if doubtful else "NULL"), gone(plan, batch_id, range_))
     return _deletions(plan, sql.SQL("{} AS w").format(plan.ledger), where, _HAD)
 
@@ -246,7 +246,7 @@ def select_moved(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed
         staging_table(batch_id), plan.ledger, AND.join(staged_key(plan))
     )
     where = sql.SQL(
-        "w.sending IS NULL AND w.target_hash IS NOT NULL AND w.refused_hash IS DISTINCT FROM w.target_hash "
+        "w.sending IS NULL AND w.target_hash IS NOT NULL AND (w.refused_hash = w.target_hash) IS NOT TRUE "
         "AND NOT ({}) AND {} = 'create'"
     ).format(_same_target(plan), fate(plan, range_))
     return _deletions(plan, rows, where, _HAD)
