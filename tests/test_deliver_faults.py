@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from uuid import uuid4
@@ -14,11 +15,12 @@ import pytest
 from demo.shop.api import ShopServer, Store, api_key
 from demo.shop.api.write_log import entries, times_applied
 from sinew.engine.deliver import redeliver, waiting_windows
-from sinew.engine.steps import Context
+from sinew.engine.steps import Context, run_step
 from sinew.engine.sync_run import run_sync
 from sinew.errors import (
     ApiAccessError,
     ConfigurationError,
+    FencedError,
     GateFailedError,
     MismatchError,
     OutcomeUnknownError,
@@ -27,6 +29,7 @@ from sinew.errors import (
 )
 from tests.fix_deliver import BULK, NOW, SINGLE, DeliverCase
 from tests.fix_sync import api_session
+from tests.kit_api import Asked, Reply, serving
 
 HEADER = "      idempotency_header: Idempotency-Key\n"
 
@@ -114,6 +117,24 @@ class TestFaults:
         assert delivery.finish(run_id, batch).loaded == 60
         assert Counter(times_applied(delivery.shop.store).values()) == {1: 60}
         assert len(entries(delivery.shop.store)) == 60
+
+    def test_a_zombie_keeps_no_receipt_once_another_attempt_has_taken_over(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.fill(3)
+        batch = delivery.plan()
+        delivery.step(batch, "check")
+
+        def take_over(asked: Asked) -> Reply:
+            delivery.sql("UPDATE sinew.batch SET attempt = attempt + 1 WHERE id = %s", batch)
+            return Reply({}, 201)
+
+        with serving(take_over) as (server, _):
+            context = replace(delivery.context(), open_api=partial(api_session, server.url))
+            with pytest.raises(FencedError):
+                run_step(context, batch, "load")
+        assert delivery.sql("SELECT FROM sinew.receipt") == []
+        assert delivery.sql("SELECT state FROM sinew.batch") == [("checked",)]
 
 
 class TestLostAnswers:
