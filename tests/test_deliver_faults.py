@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,8 +16,10 @@ import pytest
 from demo.shop.api import ShopServer, Store, api_key
 from demo.shop.api.write_log import entries, times_applied
 from sinew.engine.deliver import redeliver, waiting_windows
+from sinew.engine.planner import prepare
 from sinew.engine.steps import Context, run_step
 from sinew.engine.sync_run import run_sync
+from sinew.engine.windows import plan_window
 from sinew.errors import (
     ApiAccessError,
     ConfigurationError,
@@ -118,6 +121,44 @@ class TestFaults:
         assert Counter(times_applied(delivery.shop.store).values()) == {1: 60}
         assert len(entries(delivery.shop.store)) == 60
 
+    def test_a_newer_window_waits_until_an_older_one_has_sent(self, delivery: DeliverCase) -> None:
+        delivery.say("    key: [id]\n", "    key: [id]\n    watermark: {column: updated_at}\n")
+        without_read_back(delivery)
+        delivery.fill(1)
+        go_on, came = threading.Event(), threading.Event()
+
+        def hold(asked: Asked) -> Reply:
+            came.set()
+            go_on.wait(60)
+            return Reply({}, 201)
+
+        with serving(hold) as (server, _):
+            context = replace(delivery.context(), open_api=partial(api_session, server.url))
+            days = [datetime.fromisoformat(f"2026-05-0{day}T00:00:00+00:00") for day in (1, 2, 3)]
+            prepare(context)
+            older = plan_window(context, days[0], days[1], "older")["contacts"]
+            run_step(context, older, "check")
+            delivery.sql("UPDATE crm.customers SET updated_at = '2026-05-02 00:00Z', email = 'new'")
+            newer = plan_window(context, days[1], days[2], "newer")["contacts"]
+            run_step(context, newer, "check")
+            loads = [threading.Thread(target=run_step, args=(context, older, "load"))]
+            loads[0].start()
+            assert came.wait(60)
+            loads.append(threading.Thread(target=run_step, args=(context, newer, "load")))
+            loads[1].start()
+            waiting = (
+                "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+            while delivery.sql(waiting) == [(0,)]:
+                assert len(server.asked) == 1
+                time.sleep(0.01)
+            go_on.set()
+            for load in loads:
+                load.join()
+            sent = [(asked.method, asked.json["email"]) for asked in server.asked]
+        assert sent == [("POST", "c1@shop.example"), ("PUT", "new")]
+
     def test_a_zombie_keeps_no_receipt_once_another_attempt_has_taken_over(
         self, delivery: DeliverCase
     ) -> None:
@@ -133,7 +174,7 @@ class TestFaults:
             context = replace(delivery.context(), open_api=partial(api_session, server.url))
             with pytest.raises(FencedError):
                 run_step(context, batch, "load")
-        assert delivery.sql("SELECT FROM sinew.receipt") == []
+        assert delivery.sql("SELECT id FROM sinew.receipt") == []
         assert delivery.sql("SELECT state FROM sinew.batch") == [("checked",)]
 
 

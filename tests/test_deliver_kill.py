@@ -64,6 +64,23 @@ def test_rows_of_an_api_without_idempotency_keys_arrive_once_through_kills(
     assert campaign.repeats()[0] == 0
 
 
+def test_a_kill_leaves_no_more_rows_in_the_dark_than_there_were_requests_out(
+    delivery: DeliverCase,
+) -> None:
+    delivery.say("      idempotency_header: Idempotency-Key\n", "")
+    delivery.without("      read_back:\n", "")
+    delivery.fill(200)
+    campaign = campaign_of(delivery)
+    outcome = campaign.fight(150, 1)
+    assert outcome.error == "OutcomeUnknownError"
+    (unsettled,) = delivery.sql(
+        "SELECT count(*) FROM sinew_rows.contacts__contacts WHERE sending IS NOT NULL"
+    )
+    # As many as the delivery's concurrency, and what was noted to follow them.
+    assert 1 <= unsettled[0] <= 8
+    assert campaign.applied_more_than_once() == 0
+
+
 @pytest.mark.campaign
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
