@@ -1,4 +1,4 @@
-"""Pages of Sinew in the Airflow UI: a list of migrations, and the reports of their phases.
+"""Pages of Sinew in the Airflow UI: a list of migrations and syncs, and the reports of phases.
 
 Airflow loads this file in every task, so it imports what it needs where the API server asks for it.
 Airflow mounts a plugin's pages without any protection: each route asks for a login itself.
@@ -6,7 +6,7 @@ Airflow mounts a plugin's pages without any protection: each route asks for a lo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,15 @@ from urllib.parse import quote
 from airflow.plugins_manager import AirflowPlugin
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from fastapi import FastAPI, Request
     from fastapi.responses import Response
 
     from sinew.engine.phases import PhaseStatus
+    from sinew.engine.window_status import WindowStatus
     from sinew.spec import Migration
+    from sinew.spec.sync import Sync
 
 URL_PREFIX = "/sinew"
 
@@ -51,7 +55,14 @@ class SinewPlugin(AirflowPlugin):
         links to the DAGs would lead nowhere.
         """
         href = f"{_base_path()}{URL_PREFIX}/"
-        return [{"name": "Migrations", "href": href, "destination": "nav", "category": "browse"}]
+        return [
+            {
+                "name": "Migrations",
+                "href": href,
+                "destination": "nav",
+                "category": "browse",
+            }
+        ]
 
 
 def _base_path() -> str:
@@ -123,12 +134,37 @@ def _report(dag_id: str, report_id: int) -> str | None:
 
 
 def _overview(user: Any) -> str:
-    from sinew.hooks.mappings import read_migrations
+    from sinew.dagbuild import PREFIX
+    from sinew.hooks.mappings import read_migrations, read_syncs
+    from sinew.syncbuild import PREFIX as SYNC_PREFIX
 
-    sections = [_section(each) for each in read_migrations().values() if _may_read(user, each)]
-    body = "".join(sections) or "<p>There is no migration that you may see.</p>"
-    return (
-        f"<!doctype html><meta charset=utf-8><title>Migrations</title><style>{_STYLE}</style>{body}"
+    migrations = [
+        _section(each) for each in _readable(read_migrations) if _may_read(user, PREFIX + each.name)
+    ]
+    syncs = [
+        _sync_section(each)
+        for each in _readable(read_syncs)
+        if _may_read(user, SYNC_PREFIX + each.name)
+    ]
+    body = _part("Migrations", "migration", migrations) + _part("Syncs", "sync", syncs)
+    title = "Migrations and syncs"
+    return f"<!doctype html><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>{body}"
+
+
+def _readable(read: Callable[[], dict[str, Any]]) -> list[Any]:
+    """What can be listed: one broken file must not hide the other kind of pipelines."""
+    from sinew.errors import SpecError
+
+    try:
+        return list(read().values())
+    except SpecError:
+        # Airflow's own list of import errors says what is wrong.
+        return []
+
+
+def _part(title: str, what: str, sections: list[str]) -> str:
+    return f"<h1>{title}</h1>" + (
+        "".join(sections) or f"<p>There is no {what} that you may see.</p>"
     )
 
 
@@ -142,13 +178,11 @@ td.n { text-align: right; font-variant-numeric: tabular-nums; }
 """
 
 
-def _may_read(user: Any, migration: Migration) -> bool:
+def _may_read(user: Any, dag_id: str) -> bool:
     from airflow.api_fastapi.app import get_auth_manager
     from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 
-    from sinew.dagbuild import PREFIX
-
-    details = DagDetails(id=PREFIX + migration.name)
+    details = DagDetails(id=dag_id)
     return get_auth_manager().is_authorized_dag(method="GET", details=details, user=user)
 
 
@@ -159,13 +193,47 @@ def _section(migration: Migration) -> str:
     from sinew.hooks.connections import endpoint
 
     dag_id = PREFIX + migration.name
-    link = f'<a href="{escape(_base_path())}/dags/{dag_id}">{migration.name}</a>'
-    head = f"<h2>{link}</h2><p>{escape(migration.description)}</p>"
+    head = _head(dag_id, migration)
     try:
         phases = phase_states(endpoint(migration.target.conn), migration.name)
     except SinewError as error:
         return f"{head}<p class=failed>{escape(str(error))}</p>"
     return head + (_table(dag_id, phases) if phases else "<p>Not planned yet.</p>")
+
+
+def _head(dag_id: str, pipeline: Migration | Sync) -> str:
+    link = f'<a href="{escape(_base_path())}/dags/{dag_id}">{pipeline.name}</a>'
+    return f"<h2>{link}</h2><p>{escape(pipeline.description)}</p>"
+
+
+def _sync_section(sync: Sync) -> str:
+    from sinew.engine.window_status import sync_status
+    from sinew.errors import SinewError
+    from sinew.hooks.connections import endpoint
+    from sinew.syncbuild import PREFIX
+
+    head = _head(PREFIX + sync.name, sync)
+    try:
+        found = sync_status(endpoint(sync.home_conn), sync.name, most=5)
+    except SinewError as error:
+        return f"{head}<p class=failed>{escape(str(error))}</p>"
+    if not found.windows:
+        return f"{head}<p>Not run yet.</p>"
+    names = "<tr><th>From<th>To<th>State<th>Rows read<th>Loaded<th>Rejected</tr>"
+    return f"{head}<table>{names}{''.join(map(_window_row, found.windows))}</table>"
+
+
+def _window_row(window: WindowStatus) -> str:
+    lower = _moment(window.lower) if window.lower else "the last run"
+    counts = [sum(each[n] for each in window.entities) for n in ("read", "loaded", "rejected")]
+    cells = "".join(f"<td class=n>{count:,}" for count in counts)
+    return f"<tr><td>{lower}<td>{_moment(window.upper)}<td class={window.state}>{window.state}{cells}</tr>"
+
+
+def _moment(moment: datetime) -> str:
+    from datetime import UTC
+
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _table(dag_id: str, phases: Iterable[PhaseStatus]) -> str:

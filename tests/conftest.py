@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.fix_shop_api",
     "tests.fix_shop_servers",
     "tests.fix_sync",
+    "tests.fix_deliver",  # after fix_sync, which it imports
 ]

@@ -41,7 +41,9 @@ from tests.kit_picture import half_done, picture
 
 # A clean process that has imported the engine once; each run is a fork of it, started in milliseconds.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.kit_crash", "sinew.engine.soda_session", "pandas"])
+_processes.set_forkserver_preload(
+    ["tests.kit_crash", "sinew.engine.soda_session", "sinew.engine.read_back", "pandas"]
+)
 
 # A run that does not end by itself after its server went is a fault, not a slow machine.
 _PATIENCE_S = 120

@@ -10,6 +10,13 @@ pytestmark = pytest.mark.slow
 
 PAGE = "<!doctype html><title>Report</title><p>42 rows</p>"
 REPORT = "/sinew/report/migrate__paged/1"
+SYNC = """\
+sync: stock
+source: {conn: old_shop}
+target: {conn: new_shop}
+entities:
+  stock: {from: STOCK, key: [SKU], columns: {sku: {key: copy}}}
+"""
 
 
 @pytest.fixture
@@ -85,6 +92,24 @@ class TestPages:
         assert 'href="/dags/migrate__paged"' in found.text
         assert f'href="{REPORT}"' in found.text
         assert "complete" in found.text
+
+    def test_the_overview_lists_syncs_with_their_last_windows(self, paged: Airflow) -> None:
+        dag_id = paged.sync("stock", SYNC)
+        before = paged.get("/sinew/", **bearer(paged))
+        assert f'href="/dags/{dag_id}"' in before.text
+        assert "Not run yet." in before.text
+        paged.new(
+            'INSERT INTO sinew."window" (mapping, lower, upper, run_id, state) '
+            "VALUES ('stock', '2026-03-29T01:00Z', '2026-03-30T00:00Z', 'r', 'complete')"
+        )
+        found = paged.get("/sinew/", **bearer(paged))
+        assert "2026-03-29 01:00:00 UTC<td>2026-03-30 00:00:00 UTC<td class=complete>" in found.text
+
+    def test_a_broken_sync_does_not_hide_the_migrations(self, paged: Airflow) -> None:
+        paged.sync("stock", "sync: [")
+        found = paged.get("/sinew/", **bearer(paged))
+        assert found.status == 200
+        assert 'href="/dags/migrate__paged"' in found.text
 
     def test_the_menu_has_an_entry(self, paged: Airflow) -> None:
         plugin = paged.service.api("GET", "/api/v2/plugins")["plugins"]

@@ -25,6 +25,10 @@ def column(text: str) -> str:
     return only(entity(f"id: {{key: copy}}\nc: {text}"))
 
 
+def test_a_step_whose_name_is_no_text_is_told() -> None:
+    assert "the transform 'name' is not known" in column("{from: F, do: [{name: []}]}")
+
+
 class TestYaml:
     def test_a_file_that_is_no_yaml_says_where(self) -> None:
         assert only("migration: [a\nsource: b").startswith("2:7: the YAML cannot be read")

@@ -15,7 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sinew.errors import ServerBusyError, SpecError, ThrottledError, UnavailableError
+from sinew.errors import (
+    ConfigurationError,
+    ServerBusyError,
+    SpecError,
+    ThrottledError,
+    UnavailableError,
+)
 from sinew.spec.cron import cron_flaw, window_start
 from sinew.spec.reader import parse_mapping
 from sinew.spec.sync import Sync
@@ -57,16 +63,13 @@ def dag() -> Any:
 
 
 class TestTheFile:
-    def test_it_holds_a_dag_for_each_mapping_and_imports_without_error(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_it_holds_a_dag_for_each_mapping_and_imports_without_error(self) -> None:
         from airflow.dag_processing.dagbag import DagBag
 
-        write_include(tmp_path, scheduled(SCHEDULE))
-        monkeypatch.setenv("SINEW_INCLUDE", str(tmp_path))
         bag = DagBag(dag_folder=ROOT / "dags" / "syncs.py")
         assert bag.import_errors == {}
-        assert set(bag.dags) == {"sync__shop_orders"}
+        names = {f.stem for f in (ROOT / "include" / "mappings" / "syncs").glob("*.yaml")}
+        assert set(bag.dags) == {f"sync__{name}" for name in names}
 
     def test_a_task_builds_its_own_dag_though_another_mapping_is_broken(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -204,14 +207,23 @@ class TestTheSchedule:
         assert "backfill" not in allowed
         assert {"scheduled", "manual"} <= set(allowed)
 
-    def test_the_form_asks_for_a_window_and_takes_none(self, dag: Any) -> None:
-        from airflow.sdk.exceptions import ParamValidationError
+    def test_a_backfill_that_comes_all_the_same_is_refused_by_its_plan(self) -> None:
+        from sinew.operators.sync_planning import refuse_backfill
 
+        with pytest.raises(ConfigurationError, match="orders, lines of shop_orders is read since"):
+            refuse_backfill(parse_mapping(SINCE, kind=Sync), "backfill")
+        refuse_backfill(parse_mapping(SINCE, kind=Sync), "scheduled")
+        refuse_backfill(parse_mapping(MAPPING, kind=Sync), "backfill")
+
+    def test_what_is_read_since_the_last_run_allows_no_catchup(self) -> None:
+        text = scheduled(SCHEDULE.replace("start:", "catchup: true, start:"), SINCE)
+        with pytest.raises(SpecError, match="remove `catchup`"):
+            dag_of(text)
+
+    def test_the_form_asks_for_a_window_and_takes_none(self, dag: Any) -> None:
         assert dag.params.dump() == {"from": None, "to": None, "ask_again": True}
         param = dag.params.get_param("from")
         assert param.resolve("2026-03-29T00:00:00+01:00") == "2026-03-29T00:00:00+01:00"
-        with pytest.raises(ParamValidationError):
-            param.resolve("last Sunday")
 
 
 def intervals(dag: Any, count: int) -> list[tuple[datetime, datetime]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
 import requests
@@ -32,6 +32,22 @@ def deliver(
     When a request fails for a reason that is not its rows' (and when ``rows`` itself raises), nothing more is
     sent, the receipts of what is under way are handed over, and then the error is raised.
     """
+    for receipts in deliver_parcels(session, delivery, rows, stop_requested=stop_requested):
+        yield from receipts
+
+
+def deliver_parcels(
+    session: requests.Session,
+    delivery: Delivery,
+    rows: Iterable[OutRow],
+    *,
+    stop_requested: Stop | None = None,
+) -> Generator[list[Receipt]]:
+    """The same, all receipts of one request's rows at once.
+
+    Whoever commits them together finds the same rows in the same requests after a crash, and so the same
+    idempotency keys.
+    """
     policy = policy_of(session, delivery, stop_requested)
     sender = Sender(session, delivery, policy)
     parcels = parcels_of(delivery, rows)
@@ -57,7 +73,7 @@ class _Window:
         self._held: Parcel | None = None
         self._failure: BaseException | None = None
 
-    def receipts(self) -> Iterator[Receipt]:
+    def receipts(self) -> Iterator[list[Receipt]]:
         """Keep the window full and empty it, until nothing is left."""
         self._fill()
         while self._out:
@@ -69,7 +85,8 @@ class _Window:
                     self._failure = self._failure or error
                     receipts = []
                 # It counts as out until its receipts were taken.
-                yield from receipts
+                if receipts:
+                    yield receipts
                 del self._out[future]
             self._fill()
         if self._failure is not None:

@@ -87,6 +87,7 @@ def opener_of(conn_id: str) -> OpenApi:
 
     if knows_variable(conn_id):
         return api_opener_from_env(conn_id)
+    _ask_as_airflow()
     try:
         import airflow.sdk  # noqa: F401
     except ModuleNotFoundError:
@@ -98,10 +99,16 @@ def endpoint_of(conn_id: str) -> Endpoint:
     """A connection by its variable; without one, as Airflow knows it."""
     if knows_variable(conn_id):
         return endpoint_from_env(conn_id)
+    _ask_as_airflow()
     try:
         return endpoint(conn_id)
     except ModuleNotFoundError:
         return endpoint_from_env(conn_id)
+
+
+def _ask_as_airflow() -> None:
+    """Let Airflow look into its own database, as its command `airflow connections` does."""
+    os.environ.setdefault("_AIRFLOW_PROCESS_CONTEXT", "server")
 
 
 def knows_variable(conn_id: str) -> bool:

@@ -58,21 +58,24 @@ def _read(paths: list[Path]) -> tuple[list[Pipeline], list[Problem]]:
             found, wrong = read_folder(path, kind=kind_of(path.resolve()))
             mappings += found
             problems += wrong
-    return mappings, [*problems, *same_names(mappings)]
+    # A file may have been named twice; two files may not bear one name.
+    files = {Path(mapping.location(mapping.kind).file).resolve(): mapping for mapping in mappings}
+    return mappings, [*problems, *same_names(list(files.values()))]
 
 
 def _problems_inside(mapping: Pipeline) -> list[Problem]:
     include = include_root(Path(mapping.location(mapping.kind).file))
     contracts, problems = read_contracts(mapping, include)
-    own = [*_broken_paths(mapping), *_unknown_entities(mapping, include)]
+    own = [*_broken_paths(mapping), *_unknown_entities(mapping)]
     return [*problems, *lint_mapping(mapping, contracts), *own]
 
 
-def _unknown_entities(mapping: Pipeline, include: Path) -> Iterator[Problem]:
+def _unknown_entities(mapping: Pipeline) -> Iterator[Problem]:
     """What a sync waits for and nobody loads: it would never run, and nothing would tell."""
     if not isinstance(mapping, Sync) or not mapping.schedule.after:
         return
-    folders = [include / "mappings" / name for name in ("migrations", "syncs")]
+    beside = Path(mapping.location(mapping.kind).file).absolute().parent
+    folders = [beside.parent / "migrations", beside]
     known = [
         f"{found.name}.{entity}"
         for folder in folders

@@ -118,7 +118,7 @@ def _moment(moment: datetime | None) -> str:
 
 
 def redeliver(options: Namespace) -> int:
-    """Mark refused rows, so that the next run sends them again; prints how many."""
+    """Mark refused rows, so that a run sends them again; prints how many, and which run."""
     sync = sync_of(options)
     if not sync.delivers:
         raise ConfigurationError(
@@ -127,7 +127,15 @@ def redeliver(options: Namespace) -> int:
         )
     entity = entity_of(sync, options.entity) if options.entity else None
     from sinew.engine.deliver import redeliver as mark
+    from sinew.engine.deliver import waiting_windows
 
-    count = mark(context_of(options), entity, None)
-    print(f"{count:,} refused rows are sent again by the next run of {sync.name}")
+    context = context_of(options)
+    count = mark(context, entity)
+    print(f"{count:,} rows that were refused wait to be sent again")
+    windows = waiting_windows(context, entity)
+    for lower, upper in windows:
+        first = f" --from {lower.isoformat()}" if lower else ""
+        print(f"Send those of a window: sinew run {sync.name}{first} --to {upper.isoformat()}")
+    if count and not windows:
+        print(f"The next run sends them: sinew run {sync.name}")
     return 0

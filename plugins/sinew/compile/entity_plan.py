@@ -116,6 +116,11 @@ class EntityPlan:
         return isinstance(self.migration, Sync)
 
     @property
+    def delivers(self) -> bool:
+        """Whether rows go to an API: there is no target table then, and the row ledger knows what it has."""
+        return isinstance(self.migration, Sync) and self.migration.delivers
+
+    @property
     def from_api(self) -> bool:
         """Whether rows are records of an API."""
         return isinstance(self.entity, SyncEntity) and self.entity.source.resource is not None

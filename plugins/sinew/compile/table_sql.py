@@ -52,11 +52,27 @@ def create_python(plan: EntityPlan, batch_id: int) -> sql.Composed:
     return _create_unlogged(python_table(batch_id), [("sinew_row", _TID), *columns, *failed])
 
 
+def delivery_columns(plan: EntityPlan) -> list[tuple[str, PgType]]:
+    """What the row ledger of a delivery has besides: ``target_hash`` is there what the API has acknowledged.
+
+    ``sending`` and ``sending_hash``: the change and version that may be on its way, or have arrived;
+    ``refused_hash``: the version that was refused last; ``receipt``: the last receipt that settled something.
+    """
+    if not plan.delivers:
+        return []
+    return [
+        ("sending", TEXT),
+        ("sending_hash", _INT8),
+        ("refused_hash", _INT8),
+        ("receipt", _INT8),
+    ]
+
+
 def create_row_ledger(plan: EntityPlan) -> sql.Composed:
     """The row ledger of one entity, typed like its keys."""
     keys = [(f"k{i}", type_) for i, type_ in enumerate(plan.key_types, start=1)]
     targets = [(f"t{i}", type_) for i, type_ in enumerate(plan.target_key_types, start=1)]
-    columns = [*keys, *targets, *plan.deferred_names()]
+    columns = [*keys, *targets, *plan.deferred_names(), *delivery_columns(plan)]
     if plan.windowed:
         # When the row changed, or the lower bound of the window that brought it.
         columns.append(("moment", _MOMENT))

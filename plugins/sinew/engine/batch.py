@@ -148,14 +148,19 @@ def make_anew(
         for statement_ in creating:
             home.execute(statement_)
         # Last, because an earlier holder may wait for this row with the tables in its hands.
-        held_still = home.execute(
-            "SELECT FROM sinew.batch WHERE id = %s AND attempt = %s FOR NO KEY UPDATE",
-            (batch.id, batch.attempt),
-        ).fetchone()
-        if held_still is None:
-            raise FencedError(
-                f"{batch.title}: another attempt has taken over; this one leaves no trace"
-            )
+        hold_still(home, batch)
+
+
+def hold_still(home: psycopg.Connection, batch: Batch) -> None:
+    """Keep other attempts out until the caller's transaction ends; refuse when one has taken over already."""
+    held = home.execute(
+        "SELECT FROM sinew.batch WHERE id = %s AND attempt = %s FOR NO KEY UPDATE",
+        (batch.id, batch.attempt),
+    ).fetchone()
+    if held is None:
+        raise FencedError(
+            f"{batch.title}: another attempt has taken over; this one leaves no trace"
+        )
 
 
 def set_state(home: psycopg.Connection, batch: Batch, state: str) -> None:

@@ -19,7 +19,7 @@ from sinew.compile.contract import (
     compile_contract,
     contract_fingerprint,
 )
-from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.entity_plan import EntityPlan, ledger_name
 from sinew.compile.transform_sql import staging_totals
 from sinew.engine.batch import Batch, advance
 from sinew.engine.gate import (
@@ -102,6 +102,11 @@ def staging_facts(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> S
 
 def _reference(plan: EntityPlan, ref: RefColumn) -> Reference:
     parent = plan.migration.entities[ref.entity]
+    if plan.delivers:
+        # There is no table of parents; which of them the API has is in their row ledger.
+        taken = parent.target_key.index(ref.take or parent.target_key[0]) + 1
+        ledger = ledger_name(plan.migration.name, ref.entity)
+        return Reference((ref.name,), "sinew_rows", ledger, (f"t{taken}",))
     return Reference(
         (ref.name,), plan.target_schema, parent.into, (ref.take or parent.target_key[0],)
     )

@@ -40,8 +40,8 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     began = monotonic()
     with translated(f"load {batch.title}"), home.transaction():
         lock_entities(home, plan)
-        hash_ = _prove_staging(home, plan, batch)
-        _promote(home, batch, hash_)
+        hash_ = prove_staging(home, plan, batch)
+        promote(home, batch, hash_)
         done = _write(home, plan, batch)
         advance(
             home,
@@ -73,7 +73,7 @@ def lock_entities(home: psycopg.Connection, plan: EntityPlan) -> None:
     )
 
 
-def _prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Decimal:
+def prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> Decimal:
     """Staging holds what the gate saw: computed anew from the values, not read from a column."""
     rows, hash_ = home.execute(staging_hash(plan, batch.id)).fetchone() or (0, 0)
     if rows != batch.staged_rows or hash_ != batch.staging_hash:
@@ -84,7 +84,7 @@ def _prove_staging(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
     return Decimal(hash_)
 
 
-def _promote(home: psycopg.Connection, batch: Batch, hash_: Decimal) -> None:
+def promote(home: psycopg.Connection, batch: Batch, hash_: Decimal) -> None:
     """Record the promotion; the ledger's constraints refuse it without a passed gate of this very data."""
     home.execute("DELETE FROM sinew.promotion WHERE batch_id = %s", (batch.id,))
     try:

@@ -11,7 +11,7 @@ import psycopg
 from sinew.compile import plan_sql
 from sinew.compile.bounds import Range
 from sinew.compile.entity_plan import EntityPlan, columns_read, entity_fingerprint
-from sinew.compile.table_sql import create_row_ledger
+from sinew.compile.table_sql import create_row_ledger, delivery_columns
 from sinew.engine import catalog, ledger
 from sinew.engine.audit import Audit, audit
 from sinew.engine.comparing import compare_entity
@@ -123,6 +123,7 @@ def _make_row_ledger(home: psycopg.Connection, plan: EntityPlan) -> None:
     wanted = {f"k{i}": type_.sql for i, type_ in enumerate(plan.key_types, start=1)}
     wanted |= {f"t{i}": type_.sql for i, type_ in enumerate(plan.target_key_types, start=1)}
     wanted |= {"moment": "timestamp with time zone"} if plan.windowed else {}
+    wanted |= {name: type_.sql for name, type_ in delivery_columns(plan)}
     extra = {name for name in known if name[0] in "kt" and name[1:2].isdigit()} - set(wanted)
     differs = extra or any(known.get(name) != type_ for name, type_ in wanted.items())
     if differs and _has_rows(home, plan):
@@ -216,10 +217,12 @@ def _plan_phases(home: psycopg.Connection, migration: Pipeline) -> None:
     home.execute(
         "DELETE FROM sinew.phase WHERE mapping = %(mapping)s AND name <> ALL(%(names)s)", phases
     )
-    home.execute(
-        "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %(mapping)s AND phase <> ALL(%(names)s)",
-        phases,
-    )
+    for name in migration.entity_order:
+        own = [phase.name for phase in migration.phases if migration.takes_part(name, phase.name)]
+        home.execute(
+            "UPDATE sinew.batch SET state = 'stale' WHERE mapping = %s AND entity = %s AND phase <> ALL(%s)",
+            (migration.name, name, own),
+        )
     home.cursor().executemany(
         "INSERT INTO sinew.phase (mapping, name, position, state) VALUES (%s, %s, %s, 'planned') "
         "ON CONFLICT (mapping, name) DO UPDATE SET position = excluded.position",

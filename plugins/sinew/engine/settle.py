@@ -37,13 +37,14 @@ def settle(context: Context, phase: str) -> dict[str, int]:
         for name in migration.entity_order:
             plan = ledger.planned(home, migration, name).plan
             # The planner knows nothing of freshly loaded tables until autovacuum comes by.
-            home.execute(sql.SQL("ANALYZE {}, {}").format(plan.target, plan.ledger))
+            tables = [plan.ledger] if plan.delivers else [plan.target, plan.ledger]
+            home.execute(sql.SQL("ANALYZE {}").format(sql.SQL(", ").join(tables)))
     return filled
 
 
 def _take_out(home: psycopg.Connection, plan: EntityPlan, last: bool) -> None:
     """Before the last phase a row may stay whose children belong to a phase that is still to come."""
-    if not plan.target_key:
+    if not plan.target_key or plan.delivers:
         return
     try:
         with home.transaction():

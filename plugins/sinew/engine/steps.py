@@ -149,10 +149,22 @@ def _next(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: B
         transform(home, plan, batch)
     elif done == 2:
         check(context.home, home, plan, batch)
+    elif plan.delivers:
+        _deliver(context, home, plan, batch, done)
     elif done == 3:
         load(home, plan, batch)
     else:
         validate(home, plan, batch)
+
+
+def _deliver(
+    context: Context, home: psycopg.Connection, plan: EntityPlan, batch: Batch, done: int
+) -> None:
+    # What speaks HTTP is loaded only where something is sent.
+    from sinew.engine.deliver import load_delivery
+    from sinew.engine.read_back import validate_delivery
+
+    (load_delivery if done == 3 else validate_delivery)(context, home, plan, batch)
 
 
 def _extract_records(

@@ -25,7 +25,7 @@ def clear_vanished(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
     gone, all_ = home.execute(window_sql.count_vanished(*where)).fetchone() or (0, 0)
     if not gone:
         return 0
-    _refuse_too_many(entity, batch, gone, all_)
+    refuse_too_many(entity, batch, gone, all_)
     if isinstance(entity.vanished, Mark):
         column = entity.vanished.mark
         home.execute(window_sql.set_mark(*where, column, _mark(plan, column)))
@@ -49,7 +49,8 @@ def take_out(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> int:
     return home.execute(earlier_sql.mark_vanished(*now, gone=gone)).rowcount
 
 
-def _refuse_too_many(entity: SyncEntity, batch: Batch, gone: int, all_: int) -> None:
+def refuse_too_many(entity: SyncEntity, batch: Batch, gone: int, all_: int) -> None:
+    """Raise ConstraintError when more rows are gone than the mapping allows at once."""
     limit: int | float | None = entity.max_vanished
     if limit is None:
         # Nobody means to empty a table by a source that answers with nothing.

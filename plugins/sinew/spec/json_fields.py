@@ -96,4 +96,6 @@ def _whole(value: Any) -> Any:
     return {"path": value} if isinstance(value, str) else value
 
 
-Fields = dict[str, Annotated[JsonField, BeforeValidator(_whole)]]
+Fields = dict[
+    str, Annotated[JsonField, BeforeValidator(_whole, json_schema_input_type=FieldPath | JsonField)]
+]

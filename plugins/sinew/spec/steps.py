@@ -268,7 +268,8 @@ class Step(BaseModel):
 
 
 def _read_step(value: Any) -> Any:
-    if isinstance(value, Step) or (isinstance(value, dict) and value.get("name") in TRANSFORMS):
+    named = value.get("name") if isinstance(value, dict) else None
+    if isinstance(value, Step) or (isinstance(named, str) and named in TRANSFORMS):
         return value  # made in Python, Step(name=..., argument=...): its maker is trusted
     name, argument, given = _name_and_argument(value)
     transform = TRANSFORMS.get(name)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from sinew.spec.columns import KeyColumn
 from sinew.spec.cron import cron_flaw
-from sinew.spec.exchange import fields_of
+from sinew.spec.delivery import CHANGES, OWN_FIELDS, Delivery
+from sinew.spec.exchange import fields_in
 from sinew.spec.findings import Finding, unknown
 from sinew.spec.resources import Bookmark, Resource, Since, Window
 from sinew.spec.sync import Mark, Sync, SyncEntity
@@ -113,6 +114,7 @@ def _entity(sync: Sync, entity: SyncEntity) -> Iterator[Finding]:
         )
     if sync.delivers:
         yield from _delivered(entity)
+        yield from _circular(sync, entity)
         return
     if entity.deliver is not None:
         yield Finding((*path, "deliver"), "the target is a database: remove `deliver`")
@@ -184,6 +186,61 @@ def _watermark(sync: Sync, entity: SyncEntity) -> Iterator[Finding]:
         )
 
 
+def _circular(sync: Sync, entity: SyncEntity) -> Iterator[Finding]:
+    for name in entity.columns:
+        if (entity.name, name) in sync.deferred_refs:
+            yield Finding(
+                ("entities", entity.name, "columns", name),
+                "a reference in a circle is filled in by a second pass over a table, which an API has not: send it "
+                "by a sync of its own",
+            )
+
+
+def _sent_fields(entity: SyncEntity, delivery: Delivery) -> Iterator[Finding]:
+    """Names in braces, and columns that are compared: the row must have them; a row that is gone has its key alone."""
+    path = ("entities", entity.name, "deliver")
+    for kind in CHANGES:
+        change = delivery.change(kind)
+        known = entity.target_key if kind == "delete" else tuple(entity.columns)
+        for part in ("path", "params", "body") if change is not None else ():
+            for name in fields_in(getattr(change, part)):
+                if name not in known and (part == "path" or name not in OWN_FIELDS):
+                    todo = "a row that is gone has its target key alone" if kind == "delete" else ""
+                    message = unknown("the column", name, known, todo or "name a column")
+                    yield Finding((*path, kind, part), message)
+    for where, names in _other_columns(delivery):
+        for name in names:
+            if name not in entity.columns:
+                message = unknown("the column", name, entity.columns, "name a column")
+                yield Finding((*path, *where), message)
+    yield from _found_again(entity, delivery)
+
+
+def _other_columns(delivery: Delivery) -> Iterator[tuple[tuple[str, str], list[str]]]:
+    if delivery.bulk is not None and delivery.bulk.id_column is not None:
+        yield ("bulk", "id_column"), [delivery.bulk.id_column]
+    if delivery.read_back is not None:
+        for part in ("path", "params"):
+            yield ("read_back", part), list(fields_in(getattr(delivery.read_back, part)))
+        yield ("read_back", "compare"), list(delivery.read_back.compare)
+
+
+def _found_again(entity: SyncEntity, delivery: Delivery) -> Iterator[Finding]:
+    """Whether a deleted row could be looked up."""
+    if delivery.read_back is None or entity.vanished != "delete":
+        return
+    for part in ("path", "params"):
+        for name in fields_in(getattr(delivery.read_back, part)):
+            if name in entity.columns and name not in entity.target_key:
+                message = unknown(
+                    "the column",
+                    name,
+                    entity.target_key,
+                    "a deleted row is looked up too, and has its target key alone",
+                )
+                yield Finding(("entities", entity.name, "deliver", "read_back", part), message)
+
+
 def _delivered(entity: SyncEntity) -> Iterator[Finding]:
     path = ("entities", entity.name)
     if entity.deliver is None:
@@ -193,13 +250,7 @@ def _delivered(entity: SyncEntity) -> Iterator[Finding]:
             at_key=True,
         )
         return
-    for kind in ("create", "update", "delete"):
-        change = getattr(entity.deliver, kind)
-        if change is not None:
-            for name in fields_of(change.path):
-                if name not in entity.columns:
-                    message = unknown("the column", name, entity.columns, "name a column")
-                    yield Finding((*path, "deliver", kind, "path"), message)
+    yield from _sent_fields(entity, entity.deliver)
     if entity.vanished == "delete" and entity.deliver.delete is None:
         yield Finding(
             (*path, "vanished"),
