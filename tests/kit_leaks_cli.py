@@ -20,6 +20,7 @@ if __name__ == "__main__":
         endpoint = api_endpoint_from_env(conn_id)
         opener = api_opener_from_env(conn_id)
         print(repr(endpoint), str(endpoint), repr(opener), repr(token_store_from_env()))
+        main(["auth", "login", conn_id])
         try:
             session = opener()
             print(repr(session), vars(session.get(path).request), session.headers)
@@ -33,5 +34,4 @@ if __name__ == "__main__":
             codes[conn_id] = main(["auth", "test", conn_id, "--path", path])
         main(["auth", "show", conn_id])
         main(["auth", "show", conn_id, "--json"])
-        main(["auth", "login", conn_id])
     print(json.dumps(codes))

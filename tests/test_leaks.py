@@ -286,10 +286,17 @@ class TestWithoutAirflow:
         self,
         monkeypatch: pytest.MonkeyPatch,
         planted: Planted,
+        tls_auth_server: AuthServer,
+        shop: Api,
         home_db: str,
         fernet_key: str,
     ) -> None:
         give_store(monkeypatch, home_db, fernet_key)
+        monkeypatch.setenv("BROWSER", f"{sys.executable} -m tests.kit_browser %s")
+        tls_auth_server.control.auto_consent = True
+        person, scope = tls_auth_server.clients["none"], "openid offline_access orders:read"
+        extra = extra_of(tls_auth_server, person, "authorization_code", scope=scope)
+        planted.add("person", shop.url, extra)
         for name, connection in planted.connections.items():
             monkeypatch.setenv(f"AIRFLOW_CONN_{name.upper()}", json.dumps(connection))
         paths = os.pathsep.join(str(PROJECT / folder) for folder in ("plugins", "include", "."))
@@ -298,7 +305,8 @@ class TestWithoutAirflow:
         codes = json.loads(done.stdout.splitlines()[-1])
         assert {name for name, code in codes.items() if code} == FAILING
         tokens = kit_leaks.stored_tokens(home_db, fernet_key)
-        assert len(tokens) > 6
+        kinds = {f"{kind}_token of person" for kind in ("access", "refresh", "id")}
+        assert len(tokens) > 6 and kinds <= tokens.keys()
         places = {"stdout": done.stdout, "stderr": done.stderr, "store": kit_leaks.dump(home_db)}
         # Every library spoke.
         for library in (b"urllib3.connectionpool", b"DEBUG", b"Traceback"):
