@@ -254,6 +254,8 @@ def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess
 
 
 @pytest.mark.slow
+# Minutes: every library logs at its most talkative.
+@pytest.mark.campaign
 class TestUnderAirflow:
     def test_nothing_is_left_in_clear(self, airflow: Airflow, planted: Planted) -> None:
         ran = run_in_airflow(airflow, planted, bare=False)
