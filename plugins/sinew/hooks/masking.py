@@ -43,14 +43,18 @@ def _mask_once(texts: tuple[str, ...]) -> None:
 
 
 def written_forms(secret: str) -> Iterator[str]:
-    """A secret as text, in JSON, in a URL or form, in base64; and a key's PEM text line by line."""
+    """A secret as text, in JSON, in a URL or form, in base64; a key's PEM text line by line."""
+    if "-----BEGIN" in secret:
+        # Also how it stands in JSON. Airflow compiles all patterns anew for each that comes: few and short ones.
+        body = (line.strip() for line in secret.splitlines() if "-----" not in line)
+        yield from (line for line in body if len(line) >= _PEM_LINE)
+        return
     yield secret
-    yield json.dumps(secret)[1:-1]
+    for ascii_only in (True, False):
+        yield json.dumps(secret, ensure_ascii=ascii_only)[1:-1]
     yield quote(secret, safe="")
     yield quote_plus(secret)
     yield b64encode(secret.encode()).decode()
-    if "-----BEGIN" in secret:
-        yield from (line for line in secret.splitlines() if len(line) >= _PEM_LINE)
 
 
 def secrets_of(endpoint: ApiEndpoint) -> Iterator[str]:
