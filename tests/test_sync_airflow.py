@@ -372,7 +372,7 @@ def tiles(airflow: Airflow) -> list[float]:
     found = sorted(
         {(lower, upper) for lower, upper, state in windows(airflow) if state == "complete"}
     )
-    found = [each for each in found if each[0] < datetime(2026, 4, 1, tzinfo=UTC)]
+    found = [each for each in found if each[0] < datetime(2026, 5, 1, tzinfo=UTC)]
     assert all(before[1] == after[0] for before, after in zip(found, found[1:], strict=False))
     return [(upper - lower).total_seconds() / 3600 for lower, upper in found]
 
