@@ -512,7 +512,7 @@ class TestReceipts:
                 for receipt in deliver(session, delivery(plain), sent):
                     receipts.append(receipt)
         done = {asked.json["n"] for asked in server.asked} - {5}
-        assert {receipt.key for receipt in receipts} == done and len(server.asked) <= 5 + 4
+        assert {receipt.key for receipt in receipts} == done and len(server.asked) <= 5 + 2 * 4
 
     def test_an_error_of_the_source_does_too(self) -> None:
         def source() -> Iterator[OutRow]:

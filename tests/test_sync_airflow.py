@@ -268,6 +268,7 @@ def ended(airflow: Airflow, dag_id: str, seconds: float = 3000) -> None:
 
 class TestABackfill:
     @pytest.mark.timeout(900)
+    @pytest.mark.campaign
     def test_four_days_one_of_them_three_times_equal_one_full_load(
         self, scheduled: Airflow, shop: ShopServer
     ) -> None:
