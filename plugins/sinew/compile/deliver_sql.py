@@ -197,9 +197,10 @@ def gone(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
 
 def count_gone(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
     """Rows that are gone, and all that the API has where this run looked."""
+    # Each count by itself: as the filter of one, the search for staged rows would run once for every entry.
     return sql.SQL(
-        "SELECT count(*) FILTER (WHERE {gone}), count(*) FROM {ledger} AS w "
-        "WHERE (w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window}"
+        "SELECT (SELECT count(*) FROM {ledger} AS w WHERE {gone}), (SELECT count(*) FROM {ledger} AS w "
+        "WHERE (w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window})"
     ).format(
         gone=gone(plan, batch_id, range_),
         ledger=plan.ledger,

@@ -128,7 +128,7 @@ def receipt_evidence(plan: EntityPlan, batch_id: int) -> sql.Composed:
         "count(*) FILTER (WHERE (r.status = 'accepted' AND r.batch_id = w.batch_id AND r.mapping = {mapping} "
         "AND r.entity = {entity} AND r.source_key = {key} AND (w.state = 'deleted') = (r.change = 'delete') "
         "AND (w.state = 'deleted' OR r.version = w.target_hash)) IS NOT TRUE) "
-        "FROM {ledger} AS w LEFT JOIN sinew.receipt AS r ON r.id = w.receipt "
+        "FROM {ledger} AS w LEFT JOIN sinew.receipt AS r ON r.id = w.receipt AND r.batch_id = {batch} "
         "WHERE w.batch_id = {batch} AND w.state IN ('live', 'deleted')"
     ).format(
         mapping=sql.Literal(plan.migration.name),

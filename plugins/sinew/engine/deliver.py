@@ -23,7 +23,7 @@ from sinew.compile import deliver_sql, load_sql, receipt_sql, window_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.engine import ledger
 from sinew.engine.batch import ENTITY_LOCK, Batch, advance, hold_still
-from sinew.engine.changes import Change, delivery_of, read_changes
+from sinew.engine.changes import HASHED_HERE, Change, delivery_of, read_changes
 from sinew.engine.courier import Courier
 from sinew.engine.doubts import settle_doubts
 from sinew.engine.load import promote, prove_staging
@@ -56,6 +56,7 @@ def load_delivery(
         if _anything(home, plan, batch):
             _send(context, home, plan, batch)
         with home.transaction():
+            home.execute(HASHED_HERE)
             done = _counts(home, plan, batch)
             advance(home, batch, "loaded", "load", monotonic() - began, **done)
 
@@ -91,6 +92,7 @@ def _promote(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     with home.transaction():
         promote(home, batch, prove_staging(home, plan, batch))
         hold_still(home, batch)
+        home.execute(HASHED_HERE)
         home.execute(deliver_sql.forget_told(batch.id))
         if batch.rejected_rows:
             home.execute(load_sql.upsert_rejected(plan, batch.id))
@@ -146,7 +148,9 @@ def _anything(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> bool:
     asked = sql.SQL("SELECT {}").format(
         sql.SQL(" OR ").join(sql.SQL("EXISTS ({})").format(query) for query in queries)
     )
-    return home.execute(asked).fetchone() == (True,)
+    with home.transaction():
+        home.execute(HASHED_HERE)
+        return home.execute(asked).fetchone() == (True,)
 
 
 def _send(context: Context, home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:

@@ -18,7 +18,7 @@ from sinew.compile import deliver_sql, receipt_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import landing_table, python_table, staging_table
 from sinew.engine.batch import Batch, advance, hold_still, set_state
-from sinew.engine.changes import Change, delivery_of, read_changes
+from sinew.engine.changes import HASHED_HERE, Change, delivery_of, read_changes
 from sinew.engine.deliver import entity_held, shown_keys
 from sinew.engine.session import drop_tables, translated
 from sinew.errors import GateFailedError, MismatchError
@@ -40,7 +40,9 @@ def validate_delivery(
     """
     began = monotonic()
     with translated(f"validate {batch.title}"), entity_held(home, plan):
-        problem = _unaccounted(home, plan, batch)
+        with home.transaction():
+            home.execute(HASHED_HERE)
+            problem = _unaccounted(home, plan, batch)
         if not problem and delivery_of(plan).read_back is not None:
             problem = _differing(context, home, plan, batch)
         refused = "" if problem else _too_many_refused(home, plan, batch)
@@ -56,6 +58,7 @@ def validate_delivery(
 
 
 def _close(home: psycopg.Connection, plan: EntityPlan, batch: Batch, seconds: float) -> None:
+    home.execute(HASHED_HERE)
     there = home.execute(receipt_sql.acknowledged(plan, batch.id, batch.range)).fetchone() or (0,)
     drop_tables(home, landing_table(batch.id), staging_table(batch.id), python_table(batch.id))
     advance(home, batch, "validated", "validate", seconds, target_hash=there[0])
