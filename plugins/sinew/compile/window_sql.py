@@ -74,9 +74,10 @@ def set_mark(
 
 def count_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
     """Rows that an earlier run brought and this one no longer found, and all that it could have found."""
+    # Each count by itself: as the filter of one, the search for staged rows would run once for every entry.
     return sql.SQL(
-        "SELECT count(*) FILTER (WHERE {gone}), count(*) FROM {ledger} AS w "
-        "WHERE w.state = 'live' AND {in_window}"
+        "SELECT (SELECT count(*) FROM {ledger} AS w WHERE {gone}), "
+        "(SELECT count(*) FROM {ledger} AS w WHERE w.state = 'live' AND {in_window})"
     ).format(
         gone=vanished(plan, batch_id, phase, range_),
         ledger=plan.ledger,
