@@ -26,22 +26,24 @@ def memory() -> int:
 
 def server_settings(port: int) -> dict[str, str]:
     """All settings of a server on ``port``, sized to this machine."""
+    shared = max(32, min(1024, memory() // MIB // 8))
     return {
         "listen_addresses": "127.0.0.1",
         "port": str(port),
         # No socket: its path may be longer than the 107 bytes that the kernel allows.
         "unix_socket_directories": "",
         "max_connections": "200",
-        "shared_buffers": f"{max(32, min(1024, memory() // MIB // 8))}MB",
+        "shared_buffers": f"{shared}MB",
         "work_mem": "64MB",
         "maintenance_work_mem": "256MB",
         "dynamic_shared_memory_type": _dynamic_shared_memory(),
         # A migration writes every row two or three times: few, long checkpoints keep the log small.
         "wal_level": "logical",
         "max_wal_size": "4GB",
-        # Loads side by side would wait for each other to empty 16 MB of buffers, and for new log
-        # files to be filled with zeros.
-        "wal_buffers": "64MB",
+        # Loads side by side would wait for each other to empty 16 MB of buffers, for the log's writer to
+        # flush each megabyte, and for new log files to be filled with zeros.
+        "wal_buffers": f"{shared // 4}MB",
+        "wal_writer_flush_after": "0",
         "min_wal_size": "1GB",
         "wal_init_zero": "off",
         "checkpoint_timeout": "15min",

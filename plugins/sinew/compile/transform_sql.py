@@ -131,11 +131,24 @@ def insert_staging(
         staging=staging_table(now.batch_id),
         names=COMMA.join(map(sql.Identifier, names)),
         outer=COMMA.join(sql.Identifier("m", name) for name in names),
-        hash=plan.target_hash("m"),
+        hash=sql.SQL("m.sinew_source_hash") if _as_landed(plan, values) else plan.target_hash("m"),
         inner=COMMA.join(inner),
         sources=_sources(plan, now),
         where=_where([*kept, *([rows] if rows is not None else [])]),
     )
+
+
+def _as_landed(plan: EntityPlan, values: Sequence[ColumnValue]) -> bool:
+    """Whether a staged row is the landed one as it is, so that its hash, which extract has proved, is known."""
+    staged = [
+        (value.expression.value, value.fact.type.sql, value.fact.deterministic_collation)
+        for value in values
+    ]
+    landed = [
+        (sql.Identifier("l", column.name), column.type.sql, column.deterministic)
+        for column in plan.landed
+    ]
+    return staged == landed
 
 
 def _extra_names(plan: EntityPlan) -> list[str]:

@@ -81,6 +81,9 @@ def run_step(context: Context, batch_id: int, step: str) -> Batch:
     # The border of errors is around locks and claims too: a connection may break at any statement.
     with connect(context.home, step=step, doing=doing) as home, translated(doing):
         require_active(home, context.migration)
+        if context.lanes > 1:
+            # Lanes are what works side by side: a lane's parallel workers would take the others' processors.
+            home.execute("SET max_parallel_workers_per_gather = 0")
         with lane(home, context), held(home, batch_id) as batch:
             try:
                 _bring(context, home, batch, STEPS.index(step) + 1)

@@ -48,18 +48,19 @@ def _fill(home: psycopg.Connection, plan: EntityPlan, batch: Batch, began: float
         if plan.python_columns:
             make_python_values(home, plan, batch)
         insert_bisecting(home, plan, now, batch)
-        _tell_rejects(home, plan, now, batch)
-        staged, rejected, elsewhere, hash_ = _account(home, plan, now, batch)
+        staging = home.execute(staging_totals(plan, batch.id)).fetchone() or (0, 0, 0)
+        _tell_rejects(home, plan, now, batch, staging[0])
+        rejected, elsewhere = _account(home, plan, now, batch, staging)
         advance(
             home,
             batch,
             "transformed",
             "transform",
             monotonic() - began,
-            staged_rows=staged,
+            staged_rows=staging[0],
             rejected_rows=rejected,
             elsewhere_rows=elsewhere,
-            staging_hash=hash_,
+            staging_hash=staging[2],
         )
 
 
@@ -77,10 +78,9 @@ def circumstances(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> C
 
 
 def _tell_rejects(
-    home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch
+    home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch, staged: int
 ) -> None:
-    staged = home.execute(staging_totals(plan, batch.id)).fetchone()
-    if staged is None or staged[0] != batch.source_rows:
+    if staged != batch.source_rows:
         home.execute(insert_failed(plan, now))
         home.execute(insert_rejects(plan, now))
         _refuse_fatal(home, plan, batch)
@@ -104,15 +104,19 @@ def _refuse_fatal(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> N
 
 
 def _account(
-    home: psycopg.Connection, plan: EntityPlan, now: Circumstances, batch: Batch
-) -> tuple[int, int, int, int]:
+    home: psycopg.Connection,
+    plan: EntityPlan,
+    now: Circumstances,
+    batch: Batch,
+    staging: tuple[int, int, int],
+) -> tuple[int, int]:
     """Prove that landing's rows, by count and hash, are staged, rejected or elsewhere, each exactly once.
 
-    This is also the proof that landing still is what the extract left: an UNLOGGED table is emptied by a crash.
+    ``staging``: its rows, the sum of their source hashes and of their target hashes. Returns rows rejected and
+    rows elsewhere. This is also the proof that landing still is what the extract left: an UNLOGGED table is
+    emptied by a crash.
     """
-    staged, staged_source, staged_hash = home.execute(
-        staging_totals(plan, batch.id)
-    ).fetchone() or (0, 0, 0)
+    staged, staged_source, _hash = staging
     rejected, rejected_source = home.execute(reject_totals(batch.id)).fetchone() or (0, 0)
     elsewhere, elsewhere_source = 0, 0
     if now.own_ledger and not plan.keyless:
@@ -124,4 +128,4 @@ def _account(
             f"transform {batch.title}: {batch.source_rows} rows landed, but {staged} are staged, {rejected} "
             f"rejected and {elsewhere} elsewhere, or their hashes differ; the batch is read again"
         )
-    return staged, rejected, elsewhere, staged_hash
+    return rejected, elsewhere
