@@ -37,20 +37,22 @@ def run_syncs(stack: Stack, say: Say, *, fresh: bool) -> None:
         home.execute(_TABLES.read_text(encoding="utf-8"))
     shop.start()
     stack.airflow.store_connections(shop.connections, False, "shop-connections")
-    for name in SYNCS:
-        conf = _WINDOW if name == "shop_orders" else {}
-        _run(stack, f"sync__{name}", conf, say)
+    runs = {
+        name: _run(stack, f"sync__{name}", _WINDOW if name == "shop_orders" else {}, say)
+        for name in SYNCS
+    }
     with psycopg.connect(stack.dsn("commerce"), autocommit=True) as home:
-        _tell(home, say)
+        _tell(home, runs, say)
         _judge(home, shop, say)
 
 
-def _run(stack: Stack, dag: str, conf: dict[str, str], say: Say) -> None:
+def _run(stack: Stack, dag: str, conf: dict[str, str], say: Say) -> str:
+    """Trigger one run, and wait for its end; returns its id."""
     base = f"/api/v2/dags/{dag}"
     _wait(lambda: _known(stack, base), _DAG_SECONDS, f"Airflow does not know {dag}")
     stack.airflow.api("PATCH", base, {"is_paused": False})
     body = {"logical_date": None, "conf": conf, "note": "Started by the demo."}
-    run_id = stack.airflow.api("POST", f"{base}/dagRuns", body)["dag_run_id"]
+    run_id = str(stack.airflow.api("POST", f"{base}/dagRuns", body)["dag_run_id"])
     path = f"{base}/dagRuns/{quote(run_id, safe='')}"
     say(f"{dag}: {stack.airflow.url}/dags/{dag}/runs/{quote(run_id, safe='')}")
     _wait(lambda: _state(stack, path) in ("success", "failed"), _RUN_SECONDS, f"{dag} does not end")
@@ -60,6 +62,7 @@ def _run(stack: Stack, dag: str, conf: dict[str, str], say: Say) -> None:
         raise DemoError(
             f"{dag} failed in {names}: the tasks' pages say why. Then run the demo again"
         )
+    return run_id
 
 
 def _known(stack: Stack, base: str) -> bool:
@@ -89,15 +92,16 @@ _DONE = """
 SELECT b.mapping, b.entity, b.source_rows, b.loaded_rows, coalesce(b.unchanged_rows, 0), b.rejected_rows,
        coalesce(b.deleted_rows, 0)
 FROM sinew.batch AS b
-WHERE b.window_id IN (SELECT max(id) FROM sinew."window" WHERE mapping = ANY(%s) GROUP BY mapping)
+WHERE b.window_id IN (SELECT w.id FROM sinew."window" AS w JOIN unnest(%s::text[], %s::text[]) AS run (mapping, id)
+                      ON w.mapping = run.mapping AND w.run_id = run.id)
   AND b.state = 'validated'
 ORDER BY b.id
 """
 _HEAD = ("sync", "entity", "read", "written", "unchanged", "rejected", "gone")
 
 
-def _tell(home: psycopg.Connection, say: Say) -> None:
-    rows = [_HEAD, *home.execute(_DONE, (list(SYNCS),)).fetchall()]
+def _tell(home: psycopg.Connection, runs: dict[str, str], say: Say) -> None:
+    rows = [_HEAD, *home.execute(_DONE, (list(runs), list(runs.values()))).fetchall()]
     say("")
     for row in rows:
         numbers = "".join(f"{_shown(value):>11}" for value in row[2:])
