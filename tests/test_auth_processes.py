@@ -128,7 +128,7 @@ def test_a_thousand_forced_renewals_survive_kills_at_random(
     end, control = family(auth_server), auth_server.control
     dice, kills, ended_early = random.Random(7), 0, 0
     processes: list[Any] = []
-    while control.token_requests(outcome="ok") < 1000:
+    while control.token_requests(outcome="ok") < 1000 or kills < 20:
         while len(processes) < 4:
             processes.append(context.Process(target=renew_until_killed, args=(end, tokens)))
             processes[-1].start()
@@ -146,4 +146,3 @@ def test_a_thousand_forced_renewals_survive_kills_at_random(
         print(f"\n{ok} renewals, {kills} kills, {control.families_revoked} families revoked")
     assert (ended_early, control.families_revoked, asked - ok) == (0, 0, 0)
     assert TokenSource(end, tokens).current()
-    assert kills >= 20

@@ -32,7 +32,7 @@ def test_ten_tasks_killed_under_airflow_change_nothing(tmp_path: Path) -> None:
     log = tmp_path / "demo.log"
     with log.open("w") as out:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "demo", "--scale", "0.1", "--stop"],
+            [sys.executable, "-m", "demo", "--scale", "0.2", "--stop"],
             cwd=ROOT,
             env=environment,
             stdout=out,
@@ -51,7 +51,7 @@ def _kill_now_and_then(
     killed: list[str] = []
     end = time.monotonic() + _SECONDS
     while demo.poll() is None and len(killed) < KILLS and time.monotonic() < end:
-        time.sleep(chance.uniform(0.5, 4))
+        time.sleep(chance.uniform(0.3, 2.5))
         for step, process in _working(stack):
             # Each task may be tried three times; no step of the run loses all its tries to us.
             if killed.count(step) < 3:
