@@ -102,3 +102,20 @@ def test_two_migrations_do_not_fill_one_shadow(pair: Pair) -> None:
     )
     with pytest.raises(PreflightError, match="the big bang of pair is filling a shadow"):
         prepare(type(pair.context())(other, pair.source, pair.home, 1))
+
+
+def test_a_mapping_that_changes_after_the_swap_loads_all_its_tables_into_shadows(
+    pair: Pair,
+) -> None:
+    # One table is as it was, one is mapped otherwise: the next swap exchanges both.
+    other = "  b: {{from: b, key: [x], columns: {{x: {{key: copy}}, y: {{from: y{}}}}}}}\n"
+    pair.make(
+        f"{SOURCE}; CREATE TABLE b AS TABLE a; ALTER TABLE b ADD PRIMARY KEY (x)",
+        "CREATE TABLE t.a (x integer PRIMARY KEY, y text); CREATE TABLE t.b (LIKE t.a INCLUDING ALL)",
+        MAPPING + other.format(""),
+    )
+    pair.run()
+    pair.mapping = MAPPING + other.format(", do: [upper]")
+    pair.run()
+    assert pair.new("SELECT count(*), min(y) FROM t.a") == [(9, "v1")]
+    assert pair.new("SELECT count(*), min(y) FROM t.b") == [(9, "V1")]
