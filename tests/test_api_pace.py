@@ -193,7 +193,8 @@ class TestAtTheLimit:
         window = FixedWindow(40, told)
         with serving(window) as (_, session):
             load(session, 140, Pace(), threads)
-        assert window.rate >= 36 and window.refused <= 3
+        # What is under way when the last place is taken may be one too many.
+        assert window.rate >= 36 and window.refused <= 3 + threads
 
     @pytest.mark.parametrize(
         ("headers", "least"),

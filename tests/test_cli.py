@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,10 @@ from sinew.spec.jsonschema import render
 from tests.fix_shop import COHORT, MAPPING, Shop
 
 PROJECT = Path(__file__).resolve().parents[1]
-COMMANDS = ["lint", "schema", "explain", "audit", "run", "status", "diff", "report", "auth"]
+COMMANDS = [
+    *("lint", "schema", "explain", "audit", "reversibility"),
+    *("run", "status", "diff", "report", "auth"),
+]
 
 
 def as_uri(endpoint: Endpoint) -> str:
@@ -178,6 +182,45 @@ def test_an_audit_tells_what_would_move(file: Path, shop: Shop, typed: Typed) ->
     assert "filled in a second pass: referrer_id" in out
     assert "unique in the target: customer_id; email" in out
     assert shop.new("SELECT to_regclass('sinew.batch')") == [(None,)]
+
+
+def test_what_the_target_could_give_back_is_told_of_every_source_column(
+    file: Path, shop: Shop, typed: Typed
+) -> None:
+    shop.old('ALTER TABLE "ORD" ADD COLUMN "FAX" text')
+    code, out, _ = typed("reversibility", "shop", "--json")
+    assert code == 0
+    found = {
+        (relation["relation"], way["column"]): (way["grade"], way["carried_by"])
+        for relation in json.loads(out)
+        for way in relation["columns"]
+    }
+    assert found == {
+        ("public.CUST", "NO"): ("lossless", "row ledger of customers"),
+        ("public.CUST", "NAME"): ("lossy", "customers.name"),
+        ("public.CUST", "EMAIL"): ("lossy", "customers.email"),
+        ("public.CUST", "JOINED"): ("lossless", "customers.joined_on"),
+        ("public.CUST", "REF_NO"): ("lossy", "row ledger of customers"),
+        ("public.CUST", "KIND"): ("lossy", "customers.kind"),
+        ("public.ORD", "ID"): ("lossless", "orders.order_id"),
+        ("public.ORD", "CUST_NO"): ("lossless", "row ledger of customers"),
+        ("public.ORD", "AT"): ("lossless", "orders.ordered_at"),
+        ("public.ORD", "CENTS"): ("none", "orders.total"),
+        ("public.ORD", "FAX"): ("none", None),
+        ("public.LINE", "ORD_ID"): ("lossless", "row ledger of orders"),
+        ("public.LINE", "NO"): ("lossless", "lines.line_no"),
+        ("public.LINE", "QTY"): ("lossless", "lines.quantity"),
+        ("public.LINE", "CENTS"): ("none", "lines.amount"),
+        ("public.LINE", "NOTE"): ("lossless", "lines.note"),
+        ("public.LOG", "WHO"): ("none", None),
+        ("public.LOG", "WHAT"): ("none", None),
+        ("public.TAG", "CODE"): ("lossless", "tags.code"),
+        ("public.TAG", "TITLE"): ("lossless", "tags.title"),
+    }
+    code, out, _ = typed("reversibility", "shop")
+    assert code == 0
+    assert re.search(r"NAME +lossy +customers.name +white space at its ends is gone; runs", out)
+    assert out.endswith("20 columns: 11 lossless, 4 lossy, 5 none.\n")
 
 
 def test_an_audit_prints_all_problems_and_fails(file: Path, shop: Shop, typed: Typed) -> None:

@@ -235,6 +235,26 @@ def test_numbers_stay_numbers_through_nullif_and_scale(home: psycopg.Connection)
     )
 
 
+@pytest.mark.parametrize(
+    ("do", "made"),
+    [
+        ([("cast", "text")], "5.00"),
+        ([("cast", "integer")], "5"),
+        ([("cast", "real")], "5"),
+        ([("cast", "double precision")], "5"),
+        ([("cast", "numeric(10,2)")], "5.00"),
+        (["trim", ("map", {"5.00": "five"})], "five"),
+        ([("scale", {"divide": 4})], "1.25"),
+    ],
+)
+def test_what_follows_a_scaled_number_takes_all_of_it(
+    do: list[Any], made: str, home: psycopg.Connection
+) -> None:
+    # And not the divisor alone, to which a cast without parentheses would belong.
+    scaled = ("scale", {"divide": 100})
+    assert stepped(home, "500", scaled, *do, source="integer") == (None, made)
+
+
 def test_padding_of_a_char_is_no_part_of_it(home: psycopg.Connection) -> None:
     assert stepped(home, "ab", ("map", {"ab": "x"}), source="char(5)") == (None, "x")
     assert stepped(home, "ab", ("concat", ({"column": "v"}, "|")), source="char(5)") == (

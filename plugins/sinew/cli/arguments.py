@@ -29,7 +29,19 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"sinew {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_lint, _schema, _explain, _audit, _run, _status, _redeliver, _diff, _report, _auth):
+    for add in (
+        _lint,
+        _schema,
+        _explain,
+        _audit,
+        _reversibility,
+        _run,
+        _status,
+        _redeliver,
+        _diff,
+        _report,
+        _auth,
+    ):
         add(commands)
     return top
 
@@ -125,6 +137,17 @@ def _audit(commands: Commands) -> None:
         "ask both databases whether the plan can work, and what it would move; writes nothing",
         "sinew audit retail",
     )
+
+
+def _reversibility(commands: Commands) -> None:
+    made = _add(
+        commands,
+        "reversibility",
+        "reversing:tell_reversibility",
+        "tell of every column of the source whether the target could give it back; writes nothing",
+        "sinew reversibility retail --json",
+    )
+    made.add_argument("--json", action="store_true", help="the same as JSON")
 
 
 def _run(commands: Commands) -> None:

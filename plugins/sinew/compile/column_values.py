@@ -84,7 +84,7 @@ def _natural(plan: EntityPlan, fact: ColumnFact, own_ledger: bool) -> Expression
 
 def _stepped(plan: EntityPlan, column: ColumnBase, fact: ColumnFact) -> Expression:
     value, type_ = _raw(plan, column)
-    steps = (*column.do, *_implied_cast(plan, column, fact))
+    steps = all_steps(plan, column, fact)
     try:
         return compile_steps(value, type_, steps, column.default, _landed)
     except ValueError as error:
@@ -110,6 +110,11 @@ def _constant(value: object) -> sql.Composable:
     if isinstance(value, str):
         return sql.SQL("{}::text").format(sql.Literal(value))
     return sql.Literal(value)
+
+
+def all_steps(plan: EntityPlan, column: ColumnBase, fact: ColumnFact) -> tuple[Step, ...]:
+    """The steps that the mapping says, and the cast that it need not say."""
+    return (*column.do, *_implied_cast(plan, column, fact))
 
 
 def _implied_cast(plan: EntityPlan, column: ColumnBase, fact: ColumnFact) -> Sequence[Step]:

@@ -117,7 +117,7 @@ def truth(argument: dict[str, Any] | None) -> Change:
         "is none of the texts for true and false",
         lambda v: compose("{} NOT IN ({})", v, known),
     )
-    return Change((rule,), lambda v: compose("{} IN ({})", v, _list(true))).after(prepare)
+    return Change((rule,), lambda v: compose("({} IN ({}))", v, _list(true))).after(prepare)
 
 
 def _list(texts: Any) -> Composable:
@@ -266,3 +266,48 @@ def _piece(value: Composable, token: str, at: int) -> Composable:
     if token != "YY":
         return piece
     return compose("CASE WHEN {} >= '70' THEN '19' ELSE '20' END || {}", piece, piece)
+
+
+def shown_in(pattern: str, type_: PgType) -> tuple[Change, bool]:
+    """Date or timestamp to text in a pattern, the way back of ``patterned``; and whether each text has one form.
+
+    A value that the pattern cannot tell whole is caught.
+    """
+    tokens = _SPLIT.findall(pattern)
+    shown = _written(tokens, type_)
+    read_, _ = patterned(pattern, "parse_date" if family(type_) == "date" else "parse_timestamp")
+    first, last = ("1970", "2069") if "YY" in tokens else ("0001", "9999")
+    rules = (
+        Rule(
+            "out_of_range",
+            f"is outside the years {first} to {last} of the pattern {pattern}",
+            lambda v: compose(
+                "({0}) NOT BETWEEN {1}::date AND {2}::timestamp",
+                _in_utc(v, type_),
+                f"{first}-01-01",
+                f"{last}-12-31 23:59:59.999999",
+            ),
+        ),
+        Rule(
+            "lossy",
+            f"has more to it than the pattern {pattern} shows",
+            lambda v: compose("{} <> {}", read_.convert(shown(v)), v),
+        ),
+    )
+    return Change(rules, shown), "MON" not in tokens
+
+
+def _written(tokens: list[str], type_: PgType) -> Value:
+    parts = [_shown_token(token) for token in tokens]
+    return lambda value: compose("to_char({}, {})", _in_utc(value, type_), "".join(parts))
+
+
+def _shown_token(token: str) -> str:
+    if token in _TOKENS:
+        return "HH24" if token == "HH" else token
+    return '"' + token.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _in_utc(value: Composable, type_: PgType) -> Composable:
+    zoned = family(type_) == "timestamptz"
+    return compose("({} AT TIME ZONE 'UTC')", value) if zoned else value

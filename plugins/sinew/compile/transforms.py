@@ -30,7 +30,7 @@ from sinew.compile.type_names import (
     named,
 )
 
-__all__ = ["Expression", "Guard", "compile_steps", "mask"]
+__all__ = ["Expression", "Guard", "Stage", "Step", "compile_steps", "mask", "stages"]
 
 _SPACE = " \t\n\v\f\r\u00a0"
 _NUMBERS = ("integer", "numeric", "float")
@@ -90,11 +90,21 @@ def compile_steps(
     ``type`` is None when only the server knows it. Raises ValueError for steps that cannot follow
     one another.
     """
-    stage = Stage(Expression(value), type, column)
+    return _default(stages(value, type, steps, column)[-1], default).expression
+
+
+def stages(
+    value: Composable,
+    type: PgType | None,
+    steps: Sequence[Step],
+    column: Callable[[str], Composable],
+) -> list[Stage]:
+    """The chain before its first step and after each; raises ValueError as ``compile_steps`` does."""
+    found = [Stage(Expression(value), type, column)]
     for index, step in enumerate(steps):
         follows = any(later.name in _LOSSES for later in steps[index + 1 :])
-        stage = _STEPS[step.name](replace(stage, loss_follows=follows), step.argument)
-    return _default(stage, default).expression
+        found.append(_STEPS[step.name](replace(found[-1], loss_follows=follows), step.argument))
+    return found
 
 
 # --- texts
@@ -287,7 +297,7 @@ def _divided(divisor: str, loss_follows: bool) -> Change:
     digits = divisor.removesuffix(".0")
     if digits.strip("0") == "1" and digits.startswith("1"):
         factor = "0." + "0" * (len(digits) - 2) + "1" if len(digits) > 1 else "1"
-        return Change((), lambda v: compose("{} * {}::numeric", v, factor))
+        return Change((), lambda v: compose("({} * {}::numeric)", v, factor))
     quotient: Value = lambda v: compose("trim_scale({} / {}::numeric)", v, divisor)  # noqa: E731
     uneven = Rule(
         "lossy",
