@@ -222,6 +222,10 @@ def test_what_the_target_could_give_back_is_told_of_every_source_column(
     assert re.search(r"NAME +lossy +customers.name +white space at its ends is gone; runs", out)
     assert out.endswith("20 columns: 11 lossless, 4 lossy, 5 none.\n")
 
+    shop.old('ALTER TABLE "TAG" RENAME TO "TAGS"; CREATE VIEW "TAG" AS TABLE "TAGS"')
+    code, out, _ = typed("reversibility", "shop")
+    assert re.search(r"CODE +none +- +what a view shows is not what is written", out)
+
 
 def test_an_audit_prints_all_problems_and_fails(file: Path, shop: Shop, typed: Typed) -> None:
     shop.old('ALTER TABLE "CUST" RENAME "NAME" TO "FULL"')

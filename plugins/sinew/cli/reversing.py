@@ -8,10 +8,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import psycopg
+
 from sinew.cli.given import context_of
 from sinew.cli.tables import table
-from sinew.compile.inverse import Relation, reversibility
+from sinew.compile.entity_plan import EntityPlan
+from sinew.compile.inverse import Relation, relation_of, reversibility
 from sinew.compile.undoing import GRADES
+from sinew.engine import catalog
 from sinew.engine.audit import audit
 from sinew.engine.session import connect, translated
 from sinew.errors import ConfigurationError
@@ -30,13 +34,21 @@ def tell_reversibility(options: Namespace) -> int:
         connect(context.home, read_only=True, step="reversibility") as home,
         translated(f"reversibility of {context.migration.name}"),
     ):
-        found = reversibility(audit(source, home, context.migration).plans.values())
+        plans = audit(source, home, context.migration).plans.values()
+        found = reversibility(plans, {relation_of(p) for p in plans if _is_view(source, p)})
     if options.json:
         print(json.dumps([_plain(relation) for relation in found], indent=2))
     else:
         for line in _told(found):
             print(line)
     return 0
+
+
+def _is_view(source: psycopg.Connection, plan: EntityPlan) -> bool:
+    table = plan.entity.source.table
+    schema = plan.migration.schema_of(plan.entity.name)
+    found = catalog.relation(source, schema, table) if table else None
+    return found is not None and found.kind in "vm"
 
 
 def _plain(relation: Relation) -> dict[str, Any]:

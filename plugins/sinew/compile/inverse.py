@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -59,28 +59,34 @@ class Relation:
     columns: tuple[Inverse, ...]
 
 
-def reversibility(plans: Iterable[EntityPlan]) -> list[Relation]:
-    """Every source relation that is read, and the best way back of each of its columns."""
+def reversibility(plans: Iterable[EntityPlan], views: Collection[str] = ()) -> list[Relation]:
+    """Every source relation that is read, and the best way back of each of its columns.
+
+    ``views`` are the relations, as schema.name, that are no tables.
+    """
     by_relation: dict[str, list[EntityPlan]] = {}
     for plan in plans:
-        by_relation.setdefault(_relation(plan), []).append(plan)
+        by_relation.setdefault(relation_of(plan), []).append(plan)
     return [
-        Relation(name, tuple(plan.entity.name for plan in some), tuple(_columns(some)))
+        Relation(
+            name, tuple(plan.entity.name for plan in some), tuple(_columns(some, name in views))
+        )
         for name, some in by_relation.items()
     ]
 
 
-def _relation(plan: EntityPlan) -> str:
+def relation_of(plan: EntityPlan) -> str:
+    """What an entity reads: schema.table, or the SQL file's name."""
     source = plan.entity.source
     if source.table is None:
         return f"{source.sql}"
     return f"{plan.migration.schema_of(plan.entity.name)}.{source.table}"
 
 
-def _columns(plans: Sequence[EntityPlan]) -> Iterator[Inverse]:
+def _columns(plans: Sequence[EntityPlan], view: bool) -> Iterator[Inverse]:
     facts = {fact.name: fact for plan in plans for fact in plan.facts.source}
     for fact in facts.values():
-        found = [inverse for plan in plans for inverse in _ways(plan, fact)]
+        found = [inverse for plan in plans for inverse in _ways(plan, fact, view)]
         yield min(found, key=lambda way: GRADES.index(way.grade), default=_nothing(fact))
 
 
@@ -90,11 +96,11 @@ def _nothing(fact: ColumnFact) -> Inverse:
     return Inverse(fact.name, Undoing("none", reasons=("no column of the target carries it",)))
 
 
-def _ways(plan: EntityPlan, source: ColumnFact) -> Iterator[Inverse]:
+def _ways(plan: EntityPlan, source: ColumnFact, view: bool) -> Iterator[Inverse]:
     """Every way in which one entity may give a source column back, the simplest first."""
     entity = plan.entity
-    if entity.source.table is None or plan.keyless:
-        why = "what a SELECT reads cannot be written back"
+    if entity.source.table is None or view or plan.keyless:
+        why = f"what a {'view' if view else 'SELECT'} shows is not what is written"
         why = "a row without a key cannot be found again" if plan.keyless else why
         yield Inverse(source.name, Undoing("none", reasons=(why,)))
         return
