@@ -65,6 +65,7 @@ def _working(stack: Stack) -> list[tuple[str, psutil.Process]]:
     """The processes that work on a step now: those behind the sessions that the engine has opened."""
     try:
         with psycopg.connect(stack.postgres.dsn("commerce"), connect_timeout=5) as conn:
+            server = conn.info.port
             rows = conn.execute(
                 "SELECT application_name, client_port FROM pg_stat_activity "
                 "WHERE application_name IN ('sinew extract', 'sinew transform', 'sinew check', 'sinew load', "
@@ -72,7 +73,12 @@ def _working(stack: Stack) -> list[tuple[str, psutil.Process]]:
             ).fetchall()
     except Exception:  # the stack is still coming up
         return []
-    by_port = {found.laddr.port: found.pid for found in psutil.net_connections("tcp") if found.pid}
+    # One port may be the near end of several connections; only those to this server are meant.
+    by_port = {
+        found.laddr.port: found.pid
+        for found in psutil.net_connections("tcp")
+        if found.pid and found.raddr and found.raddr.port == server
+    }
     return [
         (name.removeprefix("sinew "), psutil.Process(by_port[port]))
         for name, port in rows

@@ -206,6 +206,30 @@ def test_a_full_disk_is_tried_again_and_said_to_be_the_servers(shop: Shop) -> No
             )
 
 
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT 'Smith'::integer", r"doing it: InvalidTextRepresentation \(22P02\)"),
+        ("SELECT date '3 Smith'", r"doing it: InvalidDatetimeFormat \(22007\)"),
+        ("INSERT INTO shop.tags (code) VALUES ('Smith')", r"\(23502\), table tags, column title"),
+        ("SELECT shop.refuse('Smith')",
+         r"RaiseException \(P0001\), PL/pgSQL function shop.refuse\(text\) line 1 at RAISE"),
+    ],
+)  # fmt: skip
+def test_a_message_that_may_quote_a_value_is_not_passed_on(
+    shop: Shop, query: str, told: str
+) -> None:
+    shop.new(
+        "CREATE FUNCTION shop.refuse(text) RETURNS void LANGUAGE plpgsql AS "
+        "'BEGIN RAISE EXCEPTION ''% is no customer'', $1; END'"
+    )
+    with connect(shop.home) as conn, pytest.raises(SinewError, match=told) as raised:
+        with translated("doing it"):
+            conn.execute(query.encode())
+    assert "Smith" not in str(raised.value)
+    assert raised.value.__cause__ is None and raised.value.__suppress_context__
+
+
 # --- things that changed since the plan
 
 

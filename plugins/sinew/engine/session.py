@@ -158,7 +158,8 @@ def _without_state(error: psycopg.Error, doing: str) -> SinewError:
     return StatementError(f"{doing}: {type(error).__name__}: {text}")
 
 
-# Messages of these classes name objects, never values; those of 22 and 23 may quote personal data.
+# Messages of these classes name objects, never values; those of 22 and 23 may quote personal data, and so may
+# what a function of the user's own raises (P0).
 _SAFE_CLASSES = (
     "08",
     "0A",
@@ -175,7 +176,6 @@ _SAFE_CLASSES = (
     "57",
     "58",
     "XX",
-    "P0",
 )
 
 
@@ -195,6 +195,10 @@ def describe(error: psycopg.Error) -> str:
     words = [f"{type(error).__name__} ({state})"]
     if state[:2] in _SAFE_CLASSES and diag.message_primary:
         words.append(diag.message_primary)
+    # Where it was raised is told by the function's name and line.
+    raised = re.search(r"^PL/pgSQL function .* line \d+ at RAISE", diag.context or "")
+    if raised:
+        words.append(raised[0])
     return ", ".join(words + objects)
 
 
