@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,15 +24,24 @@ KILLS = 10
 _SECONDS = 1500
 
 
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Outside pytest's own folders, which the next run of pytest closes to the server's user."""
+    made = Path(tempfile.mkdtemp(prefix="sinew-crash-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
 @pytest.mark.campaign
 @pytest.mark.timeout(_SECONDS + 120)
-def test_ten_tasks_killed_under_airflow_change_nothing(tmp_path: Path) -> None:
+def test_ten_tasks_killed_under_airflow_change_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SINEW_HOME", str(folder / "stack"))
     environment = os.environ | {
-        "SINEW_HOME": str(tmp_path / "stack"),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "plugins"), str(ROOT / "include")]),
     }
-    os.environ["SINEW_HOME"] = environment["SINEW_HOME"]
-    log = tmp_path / "demo.log"
+    log = folder / "demo.log"
     with log.open("w") as out:
         demo = subprocess.Popen(
             [sys.executable, "-m", "demo", "--scale", "0.2", "--stop"],
