@@ -57,7 +57,7 @@ class SinewPlugin(AirflowPlugin):
         href = f"{_base_path()}{URL_PREFIX}/"
         return [
             {
-                "name": "Migrations",
+                "name": "Migrations and syncs",
                 "href": href,
                 "destination": "nav",
                 "category": "browse",

@@ -114,7 +114,7 @@ class TestPages:
     def test_the_menu_has_an_entry(self, paged: Airflow) -> None:
         plugin = paged.service.api("GET", "/api/v2/plugins")["plugins"]
         views = [view for each in plugin for view in each["external_views"]]
-        assert [(v["name"], v["href"]) for v in views] == [("Migrations", "/sinew/")]
+        assert [(v["name"], v["href"]) for v in views] == [("Migrations and syncs", "/sinew/")]
 
 
 class TestTheReportsLink:
