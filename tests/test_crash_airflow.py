@@ -80,8 +80,8 @@ def _working(stack: Stack) -> list[tuple[str, psutil.Process]]:
         with psycopg.connect(stack.postgres.dsn("commerce"), connect_timeout=5) as conn:
             server = conn.info.port
             rows = conn.execute(
-                "SELECT application_name || coalesce(' of batch ' || l.objid, ''), client_port "
-                "FROM pg_stat_activity AS a LEFT JOIN pg_locks AS l ON l.pid = a.pid AND l.classid = %s "
+                "SELECT application_name || ' of batch ' || l.objid, client_port "
+                "FROM pg_stat_activity AS a JOIN pg_locks AS l ON l.pid = a.pid AND l.classid = %s "
                 "WHERE application_name IN ('sinew extract', 'sinew transform', 'sinew check', 'sinew load', "
                 "'sinew validate') AND client_port > 0",
                 (BATCH_LOCK,),
