@@ -18,6 +18,7 @@ from sinew.engine.batch import FETCH_LOCK
 from sinew.engine.session import connect, drop_tables, translated
 from sinew.errors import (
     ApiRefusedError,
+    CollectionChangedError,
     ConfigurationError,
     InterruptedStepError,
     PaginationError,
@@ -143,8 +144,8 @@ def _read(
             try:
                 _store(home, fetch, _pages(context, home, session, fetch, window_id, name, start))
                 return
-            except (ApiRefusedError, PaginationError) as error:
-                # Its place in the list may have expired meanwhile.
+            except (ApiRefusedError, PaginationError, CollectionChangedError) as error:
+                # Its place in the list may have expired meanwhile, or moved: a later try would meet the same.
                 log.warning("%s; %s is read from its beginning", error, name)
         _empty(home, fetch)
         pages = _pages(context, home, session, fetch, window_id, name, None)

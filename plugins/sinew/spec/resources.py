@@ -58,8 +58,8 @@ class Moments(Model):
     )
     precision: Literal["seconds", "milliseconds", "microseconds"] = Field(
         default="microseconds",
-        description="Decimals of `rfc3339`. A moment that is finer than the format can say is an "
-        "error, never rounded.",
+        description="Decimals of `rfc3339`. A bound of a window that is finer than the format "
+        "can say is an error, never rounded; with `by: since` the reading begins a bit earlier.",
         examples=["seconds"],
     )
     zone: Annotated[Text, AfterValidator(zone_name)] = Field(
