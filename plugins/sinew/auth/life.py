@@ -20,7 +20,7 @@ from sinew.auth.endpoint import ApiEndpoint
 from sinew.auth.received import received, unusable, without_access
 from sinew.auth.server import AuthorizationServer, Form
 from sinew.auth.store import Slot, StoredToken, TokenStore
-from sinew.errors import LoginNeededError, RetriableError, TokenRefusedError
+from sinew.errors import LoginNeededError, RetriableError, SinewError, TokenRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -141,14 +141,22 @@ class TokenSource:
         if refresh is not None and token.refresh_token is None:
             token = replace(token, refresh_token=refresh)
         wrong = unusable(self.server, answer, token)
+        if wrong is None and before is not None and "id_token" in answer.body:
+            wrong = self._unproved(token, before)
         # Committed before anyone uses it; and even if it is of no use, its refresh token is the
         # only one that is left.
-        slot.save(without_access(token) if wrong else token)
+        slot.save(without_access(token, before) if wrong else token)
         if wrong:
             raise wrong
-        if "id_token" in answer.body and before is not None:
-            check_renewed_id_token(self.server, token, before)
         return token
+
+    def _unproved(self, token: StoredToken, before: StoredToken) -> SinewError | None:
+        """Why the ID token of a renewal does not stand up, or could not be proved."""
+        try:
+            check_renewed_id_token(self.server, token, before)
+        except SinewError as error:
+            return error
+        return None
 
     def _fresh(self, stored: StoredToken) -> bool:
         """Whether a stored token is ours to use and not yet due for renewal."""
