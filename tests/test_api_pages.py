@@ -280,6 +280,42 @@ class TestAnswersThatDoNotFit:
         assert isinstance(error, ApiRefusedError)
         assert "nothing at $.data[*]: it says 'quota exceeded'" in str(error)
 
+    @pytest.mark.parametrize("path", ["$.data[?@.id > 0]", "$.data[*].lines[*]", "$.data..lines"])
+    def test_nor_is_it_where_the_records_are_chosen_by_a_filter(self, path: str) -> None:
+        error = refused({"style": "none"}, lambda asked: Reply({"error": "quota"}), records=path)
+        assert isinstance(error, ApiRefusedError) and "it says 'quota'" in str(error)
+
+    def test_a_filter_may_let_nothing_through(self) -> None:
+        chosen = listing({"style": "none"}, records="$.data[?@.id > 1]")
+        with serving(lambda asked: Reply({"data": [{"id": 1}]})) as (_, session):
+            assert [page.records for page in read_pages(session, chosen, {})] == [[]]
+
+    @pytest.mark.parametrize(
+        "style",
+        [
+            {"style": "page_number", "check": "none", "has_more": "$.hasMore"},
+            {"style": "offset", "check": "none", "has_more": "$.hasMore"},
+            {"style": "keyset", "parameters": {"after": "$.id"}, "has_more": "$.hasMore"},
+            {"style": "cursor", "next": "$.next", "parameter": "after", "has_more": "$.hasMore"},
+        ],
+        ids=lambda style: str(style["style"]),
+    )
+    def test_a_word_about_more_that_is_not_there_is_not_the_end(
+        self, style: dict[str, Any]
+    ) -> None:
+        def answer(asked: Asked) -> Reply:
+            place = asked.query.get("after") or asked.query.get("offset") or asked.query.get("page")
+            first = int(place or 0) - (asked.query.get("page") is not None)
+            return Reply(
+                {
+                    "data": [{"id": first + 1}] if first < 3 else [],
+                    "next": first + 1 if first < 3 else None,
+                }
+            )
+
+        with serving(answer) as (_, session):
+            assert ids(read_pages(session, listing(style, records="$.data"), {})) == [1, 2, 3]
+
     def test_records_in_another_place_are_told_by_what_is_there(self) -> None:
         reply = Reply({"items": [{"id": 1}], "ann@example.com": 1})
         error = refused({"style": "none"}, lambda asked: reply, records="$.data[*]")

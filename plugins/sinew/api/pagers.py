@@ -173,7 +173,10 @@ def more(style: Sized, came: Came) -> bool | None:
     if style.has_more is None:
         return None
     found = query(style.has_more).first(came.root)
-    if found is MISSING or found is None:
+    if found is MISSING:
+        # Nothing there is no word for the end: the path may be wrong, and what is left would be lost.
+        return None
+    if found is None:
         return False
     if not isinstance(found, bool):
         raise PaginationError(
