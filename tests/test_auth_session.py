@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from demo.shop.authserver import AuthServer
+from sinew.api.transport import Call, Policy, send
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
 from sinew.errors import LoginNeededError, RetriableError, UnavailableError
@@ -63,6 +64,17 @@ class TestAProof:
     def test_comes_with_the_connections_headers(self, api: Api) -> None:
         session_of({"type": "none"}, api.url, headers={"X-Tenant": "t"}).get("/")
         assert api.requests[0].headers["x-tenant"] == "t"
+
+    def test_comes_with_headers_that_the_library_would_send_by_itself(self, api: Api) -> None:
+        own = {"User-Agent": "shop/1", "accept": "application/vnd.shop.v2+json"}
+        session = session_of({"type": "none"}, api.url, headers=own)
+        session.get("/")
+        send(session, Call("GET", "/", "GET /"), Policy())
+        for request in api.requests:
+            assert request.headers["user-agent"] == "shop/1"
+            assert request.headers["accept"] == "application/vnd.shop.v2+json"
+        session.get("/", headers={"Accept": "text/plain"})
+        assert api.requests[-1].headers["accept"] == "text/plain"
 
     def test_is_not_taken_from_netrc(
         self, api: Api, tmp_path: Any, monkeypatch: pytest.MonkeyPatch

@@ -61,7 +61,7 @@ class Fetcher:
         )
 
     def _call(self, ask: Ask) -> Call:
-        headers = {"Accept": "application/json", **self._resource.headers}
+        headers = dict(self._resource.headers)
         body = self._body
         if self._in_body and ask.params:
             body = _with_members(body, ask.params)

@@ -179,7 +179,7 @@ def _attempt(
     accept: Callable[[int], bool],
     attempt: int,
 ) -> Answer:
-    with policy.pace.slot(policy.stop):
+    with policy.pace.slot(policy.stop, policy.retry.longest_wait):
         sent_at = datetime.now(UTC)
         with _translated(call.shown):
             response = _ask(session, call, policy)
@@ -202,7 +202,7 @@ def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Resp
             url,
             params=params,
             data=call.body,
-            headers=dict(call.headers),
+            headers={**_accepted(session), **call.headers},
             timeout=(policy.timeouts.connect, policy.timeouts.read),
             # A redirect must not carry a key to another server; requests would follow.
             allow_redirects=False,
@@ -213,6 +213,13 @@ def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Resp
         response.close()
         url, params = _redirected(call, response), []
     raise ApiRefusedError(f"{call.shown} redirects in a circle: correct the path in the mapping")
+
+
+def _accepted(session: requests.Session) -> dict[str, str]:
+    """JSON, unless the connection has an Accept of its own, such as that of a version of the API."""
+    of_connection = getattr(getattr(session, "endpoint", None), "headers", {})
+    said = any(name.lower() == "accept" for name in of_connection)
+    return {} if said else {"Accept": "application/json"}
 
 
 def _redirected(call: Call, response: requests.Response) -> str:

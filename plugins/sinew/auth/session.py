@@ -50,6 +50,9 @@ class ApiSession(requests.Session):
         self._apply = _applying(endpoint, self.token_source)
         # A callable that does nothing, or requests would look into ~/.netrc.
         self.auth = no_auth
+        for name in endpoint.headers:
+            # What the library would send by itself, such as User-Agent, gives way to the connection's.
+            self.headers.pop(name, None)
         self.mount("https://", TlsAdapter(endpoint.tls, _POOL))
         self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_POOL))
 
