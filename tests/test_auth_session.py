@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import pickle
 import re
@@ -11,16 +12,19 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
 from demo.shop.authserver import AuthServer
+from sinew.api.pages import read_pages
 from sinew.api.transport import Call, Policy, send
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
 from sinew.errors import LoginNeededError, RetriableError, UnavailableError
-from tests.fix_auth import IDS, KINDS, SECRET, Api, client_endpoint, endpoint, serving
+from sinew.spec.resources import Resource
+from tests.fix_auth import IDS, KINDS, SECRET, Api, Request, client_endpoint, endpoint, serving
 
 BASIC = "client_secret_basic"
 
@@ -60,6 +64,37 @@ class TestAProof:
         response = session.get("/orders", params={"page": 2})
         assert api.requests[0].path == "/orders?page=2&key=pl4nted%2Fs3cret%2B%26%3D"
         assert response.url == f"{api.url}/orders?page=2"
+
+    @pytest.mark.parametrize("style", ["next_url", "link_header"])
+    def test_that_a_server_writes_into_the_next_page_is_neither_kept_nor_sent_twice(
+        self, style: str, api: Api, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+
+        def respond(request: Request) -> tuple[int, dict[str, str], bytes]:
+            if "page=2" in request.path:
+                return 200, {}, b'{"data": []}'
+            following = f"{api.url}{request.path}&page=2"
+            return (
+                200,
+                {"Link": f'<{following}>; rel="next"'},
+                json.dumps({"data": [], "next": following}).encode(),
+            )
+
+        api.respond = respond
+        auth = {"type": "api_key", "key": SECRET, "in": "query", "name": "key$"}
+        paged = {"style": style} | ({"next": "$.next"} if style == "next_url" else {})
+        resource = Resource.model_validate(
+            {"path": "/orders", "params": {"a": 1}, "records": "$.data", "pagination": paged}
+        )
+        with session_of(auth, api.url) as session:
+            pages = list(read_pages(session, resource, {}))
+        kept = json.dumps([page.cursor for page in pages]) + caplog.text
+        assert quote(SECRET, safe="") not in kept
+        assert [request.path for request in api.requests] == [
+            f"/orders?a=1&key%24={quote(SECRET, safe='')}",
+            f"/orders?a=1&page=2&key%24={quote(SECRET, safe='')}",
+        ]
 
     def test_comes_with_the_connections_headers(self, api: Api) -> None:
         session_of({"type": "none"}, api.url, headers={"X-Tenant": "t"}).get("/")

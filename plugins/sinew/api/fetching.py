@@ -58,6 +58,7 @@ class Fetcher:
             answer.headers,
             call.shown,
             answer.sent_at,
+            getattr(self._session, "public_url", str),
         )
 
     def _call(self, ask: Ask) -> Call:

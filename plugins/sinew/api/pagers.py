@@ -5,7 +5,7 @@ Styles whose pages are found by counting are in ``counted``: they need a second 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
@@ -34,7 +34,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Came:
-    """What a page's answer held, its records as values, where it came from, when it was asked for."""
+    """What a page's answer held, its records as values, where it came from, when it was asked for.
+
+    ``public`` takes out of an address what proves who we are, so that it can be kept.
+    """
 
     document: Document
     values: Sequence[Any]
@@ -42,6 +45,7 @@ class Came:
     headers: Mapping[str, str]
     shown: str
     sent_at: datetime
+    public: Callable[[str], str] = str
 
     @property
     def root(self) -> Any:
@@ -108,7 +112,7 @@ class _AddressPager(_Pager):
 
     def _follow(self, came: Came, reference: str, what: str) -> tuple[Ask, State]:
         try:
-            url = resolve(came.url, reference)
+            url = came.public(resolve(came.url, reference))
         except ValueError:
             raise PaginationError(
                 f"{what} of {came.shown} is no address: correct `pagination` in the mapping"
