@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import psycopg
@@ -42,14 +43,16 @@ entities:
       changed: {from: changed, do: [{cast: timestamptz}]}
 """
 FULL = MAPPING.replace("    incremental: {by: since, parameter: since}\n", "")
+UNMARKED = MAPPING.replace("    watermark: {column: changed}\n", "")
 TARGET = "CREATE SCHEMA shop; CREATE TABLE shop.items (id bigint PRIMARY KEY, name text, changed timestamptz)"
 
 
 @dataclass
 class Items:
-    """An API over a list in the order of its ids; ``before`` is called ahead of each answer."""
+    """An API over a list in the order of its ids, with a clock; ``before`` is called ahead of each answer."""
 
     kept: dict[int, dict[str, Any]]
+    clock: timedelta = timedelta(0)
     before: Callable[[int], None] = lambda count: None
     asked: list[dict[str, str]] = field(default_factory=list)
     broken: bool = False
@@ -62,11 +65,13 @@ class Items:
         since = asked.query.get("since", "")
         listed = [self.kept[id_] for id_ in sorted(self.kept) if self.kept[id_]["changed"] >= since]
         first = int(asked.query["offset"])
-        return Reply({"data": listed[first : first + int(asked.query["limit"])]})
+        date = format_datetime(datetime.now(UTC) + self.clock, usegmt=True)
+        page = listed[first : first + int(asked.query["limit"])]
+        return Reply({"data": page}, headers={"Date": date})
 
     def write(self, id_: int, name: str, changed: datetime | None = None) -> None:
         """Write an item, now unless it is said when."""
-        moment = (changed or datetime.now(UTC)).isoformat(timespec="microseconds")
+        moment = (changed or datetime.now(UTC) + self.clock).isoformat(timespec="microseconds")
         moment = moment.replace("+00:00", "Z")
         self.kept[id_] = {"id": id_, "name": name, "changed": moment}
 
@@ -96,16 +101,20 @@ def now() -> str:
 
 
 class TestAChangeWhileItReads:
+    @pytest.mark.parametrize("minutes", [0, -10, 10])
+    @pytest.mark.parametrize("text", [MAPPING, UNMARKED], ids=["watermark", "none"])
     def test_is_read_by_the_next_run(
-        self, items: Items, home: psycopg.Connection, home_db: str
+        self, minutes: int, text: str, items: Items, home: psycopg.Connection, home_db: str
     ) -> None:
+        items.clock = timedelta(minutes=minutes)
+
         def write(count: int) -> None:
             if count == 3:  # the page that holds item 1 has been read, that of item 12 has not
                 items.write(1, "new")
                 items.write(12, "new")
 
         items.before = write
-        with reading(items, home_db) as case:
+        with reading(items, home_db, text) as case:
             case.run(None, now())
             assert loaded(case)[1] == "old"
             case.run(None, now())

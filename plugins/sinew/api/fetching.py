@@ -57,7 +57,7 @@ class Fetcher:
             answer.url,
             answer.headers,
             call.shown,
-            answer.sent_at,
+            answer.asked_at,
             getattr(self._session, "public_url", str),
         )
 

@@ -1,4 +1,4 @@
-"""What a server says about its limits: Retry-After, RateLimit, X-RateLimit."""
+"""What a server says about its limits (Retry-After, RateLimit, X-RateLimit) and its clock."""
 
 from __future__ import annotations
 
@@ -49,6 +49,17 @@ def _http_date(value: str) -> datetime | None:
     except (ValueError, TypeError):
         return None
     return moment if moment.tzinfo is not None else None
+
+
+def earliest_asked(headers: Mapping[str, str], sent_at: datetime, came_at: datetime) -> datetime:
+    """When a request was sent, by our clock or by the server's (its Date), whichever is behind.
+
+    What the server writes from then on may be missing in its answer, and has a later moment by its clock.
+    """
+    date = _http_date(headers.get("Date", ""))
+    if date is None or date.year < 2000:  # a clock that was never set
+        return sent_at
+    return min(sent_at, date - (came_at - sent_at))
 
 
 def quota_of(headers: Mapping[str, str], now: datetime) -> Quota | None:

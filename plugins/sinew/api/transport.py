@@ -30,7 +30,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 from sinew.api.addresses import origin, resolve, shown
 from sinew.api.documents import Document, UnreadableError, read_document
 from sinew.api.pace import Pace, Stop, pace_of, wait_until
-from sinew.api.rate_headers import quota_of, retry_after
+from sinew.api.rate_headers import earliest_asked, quota_of, retry_after
 from sinew.api.refusals import excerpt, refusal
 from sinew.errors import (
     ApiAccessError,
@@ -70,13 +70,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; ``document`` is its JSON, where it was asked for and is there."""
+    """What came back; ``document`` is its JSON, where it was asked for and is there.
+
+    ``asked_at`` is when it was sent too, by the server's clock where that is behind ours.
+    """
 
     status: int
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     sent_at: datetime
+    asked_at: datetime
     attempts: int
     document: Document | None = field(default=None, repr=False)
 
@@ -184,13 +188,14 @@ def _attempt(
         with _translated(call.shown):
             response = _ask(session, call, policy)
             with response:
+                asked_at = earliest_asked(response.headers, sent_at, datetime.now(UTC))
                 policy.pace.hear(quota_of(response.headers, sent_at))
                 body = _body(response, call, policy)
     status, headers = response.status_code, response.headers
     if not accept(status):
         raise _refused(call, status, headers, body)
     document = _document(call, status, headers, body) if successful(status) else None
-    return Answer(status, response.url, headers, body, sent_at, attempt, document)
+    return Answer(status, response.url, headers, body, sent_at, asked_at, attempt, document)
 
 
 def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Response:
