@@ -14,7 +14,7 @@ import pytest
 
 from sinew.api.windows import incremental_params
 from sinew.engine.window_choice import chosen_window
-from sinew.errors import RetriableError
+from sinew.errors import ApiRefusedError, RetriableError
 from sinew.spec.reader import parse_mapping
 from sinew.spec.sync import Sync
 from tests.fix_sync import SyncCase
@@ -183,3 +183,47 @@ class TestAWindowUpToNow:
             sync.resources["items"].incremental, {"window_from": lower, "window_to": end}
         )
         assert [name for name, _ in asked] == ["f", "t"]
+
+
+class TestABookmark:
+    TEXT = UNMARKED.replace(
+        "{by: since, parameter: since}", "{by: bookmark, parameter: token, at: $.token}"
+    ).replace(
+        "pagination: {style: offset, size: 3, size_parameter: limit}", "pagination: {style: none}"
+    )
+
+    @pytest.mark.parametrize("status", [400, 410])
+    def test_that_the_api_has_forgotten_is_given_up_and_all_is_read(
+        self, status: int, home: psycopg.Connection, home_db: str
+    ) -> None:
+        kept = {1: "old"}
+
+        def answer(asked: Asked) -> Reply:
+            if "token" in asked.query:
+                return Reply({"error": "EXPIRED"}, status)
+            data = [{"id": id_, "name": name, "changed": None} for id_, name in kept.items()]
+            return Reply({"data": data, "token": f"t{len(kept)}"})
+
+        with psycopg.connect(home_db) as conn:
+            conn.execute(TARGET)
+        with serving(answer) as (server, _):
+            case = SyncCase(server.url, home_db, self.TEXT)
+            case.run(None, now())
+            kept |= {1: "new", 2: "new"}
+            case.run(None, now())
+        assert loaded(case) == kept
+        assert case.rows("SELECT bookmark FROM sinew.position") == [("t2",)]
+
+    def test_is_no_reason_to_read_all_when_the_api_refuses_otherwise(
+        self, home: psycopg.Connection, home_db: str
+    ) -> None:
+        def answer(asked: Asked) -> Reply:
+            return Reply({"data": [], "token": "t"}, 404 if "token" in asked.query else 200)
+
+        with psycopg.connect(home_db) as conn:
+            conn.execute(TARGET)
+        with serving(answer) as (server, _):
+            case = SyncCase(server.url, home_db, self.TEXT)
+            case.run(None, now())
+            with pytest.raises(ApiRefusedError):
+                case.run(None, now())
