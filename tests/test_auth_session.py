@@ -20,9 +20,10 @@ import requests
 from demo.shop.authserver import AuthServer
 from sinew.api.pages import read_pages
 from sinew.api.transport import Call, Policy, send
+from sinew.auth.probing import probe
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
-from sinew.errors import LoginNeededError, RetriableError, UnavailableError
+from sinew.errors import LoginNeededError, RetriableError, SinewError, UnavailableError
 from sinew.spec.resources import Resource
 from tests.fix_auth import IDS, KINDS, SECRET, Api, Request, client_endpoint, endpoint, serving
 
@@ -225,6 +226,42 @@ class TestWhatIsRaised:
         with pytest.raises(LoginNeededError):
             open_session(end, MemoryTokenStore()).get("/")
         assert api.requests == []
+
+
+class TestASecretThatTheApiQuotes:
+    """Some say in their refusal what they were given."""
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 200])
+    @pytest.mark.parametrize("auth", KINDS[:3], ids=IDS[:3])
+    def test_is_in_no_error(self, auth: dict[str, Any], status: int, api: Api) -> None:
+        body = json.dumps({"error": f"no such key: {SECRET}"}).encode()
+        api.respond = lambda request: (status, {}, body)
+        resource = Resource.model_validate({"path": "/orders", "records": "$.data"})
+        with session_of(auth, api.url) as session, pytest.raises(SinewError) as raised:
+            list(read_pages(session, resource, {}))
+        assert "no such key: ‹secret›" in str(raised.value)
+
+    def test_is_not_in_what_a_test_tells(self, api: Api) -> None:
+        api.respond = lambda request: (401, {"WWW-Authenticate": f'Bearer error="{SECRET}"'}, b"")
+        found = probe(
+            endpoint({"auth": {"type": "bearer", "token": SECRET}}, api.url), MemoryTokenStore()
+        )
+        assert SECRET not in str(found)
+
+    def test_nor_is_an_access_token(self, auth_server: AuthServer, api: Api) -> None:
+        def respond(request: Request) -> tuple[int, dict[str, str], bytes]:
+            quoted = {"WWW-Authenticate": f"Bearer {request.token[:1]} {request.token}"}
+            return 401, quoted, json.dumps({"error": f"bad: {request.token}"}).encode()
+
+        api.respond = respond
+        end = client_endpoint(auth_server, "client_secret_basic", url=api.url)
+        resource = Resource.model_validate({"path": "/orders", "records": "$.data"})
+        store = MemoryTokenStore()
+        with open_session(end, store) as session, pytest.raises(SinewError) as raised:
+            list(read_pages(session, resource, {}))
+        found = probe(end, store)
+        assert len(api.tokens) >= 2
+        assert not [token for token in api.tokens if token in f"{raised.value} {found}"]
 
 
 class TestLogs:

@@ -109,6 +109,12 @@ def successful(status: int) -> bool:
     return 200 <= status < 300
 
 
+def secrets_of(session: requests.Session) -> list[tuple[str, str]]:
+    """What a session proves itself with, to be hidden where an answer quotes it."""
+    secrets: Callable[[], Sequence[str]] = getattr(session, "secrets", tuple)
+    return [("secret", text) for text in secrets()]
+
+
 @dataclass(frozen=True)
 class _Trouble:
     """Why an attempt did not do, and what may be done about it."""
@@ -193,7 +199,7 @@ def _attempt(
                 body = _body(response, call, policy)
     status, headers = response.status_code, response.headers
     if not accept(status):
-        raise _refused(call, status, headers, body)
+        raise _refused(call, status, headers, excerpt(body, secrets_of(session)))
     document = _document(call, status, headers, body) if successful(status) else None
     return Answer(status, response.url, headers, body, sent_at, asked_at, attempt, document)
 
@@ -264,11 +270,10 @@ def _body(response: requests.Response, call: Call, policy: Policy) -> bytes:
     return b"".join(chunks)
 
 
-def _refused(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+def _refused(call: Call, status: int, headers: Mapping[str, str], said: str) -> Exception:
     if status not in REPEATED:
-        return refusal(call.shown, status, excerpt(body))
+        return refusal(call.shown, status, said)
     wait = retry_after(headers, datetime.now(UTC))
-    said = excerpt(body)
     what = f"answers {status}" + (f" ({said})" if said else "")
     # A request that was counted and let go was not carried out.
     arrived = status != 429

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -48,6 +49,8 @@ class TokenSource:
         self._endpoint, self._tokens, self._auth = endpoint, tokens, self.server.auth
         self._key = endpoint.slot
         self._held: _Held | None = None
+        # The last ones that were handed out, so that they can be masked in what others say.
+        self.used: deque[str] = deque(maxlen=8)
         self._guard = threading.Lock()
 
     def current(self) -> str:
@@ -189,6 +192,7 @@ class TokenSource:
         if patience is not None and dies_at is not None:
             renew_at = min(now + patience, dies_at)
         self._held = _Held(stored.access_token, renew_at)
+        self.used.append(stored.access_token)
         return stored.access_token
 
     def _login_needed(self, why: str) -> LoginNeededError:

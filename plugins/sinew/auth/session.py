@@ -13,6 +13,7 @@ from requests.utils import rewind_body
 
 from sinew.auth import signing
 from sinew.auth.endpoint import ApiEndpoint
+from sinew.auth.findings import secrets_in
 from sinew.auth.life import TokenSource
 from sinew.auth.models import ApiKey, Basic, Bearer, Hmac, OAuth2
 from sinew.auth.origins import origin
@@ -119,6 +120,11 @@ class ApiSession(requests.Session):
         if isinstance(auth, ApiKey) and auth.place == "query":
             return _without_parameter(url, auth.name)
         return url
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be repeated where a server quotes what it was given."""
+        said = (*secrets_in(self.endpoint.auth), *secrets_in(dict(self.endpoint.headers)))
+        return said + tuple(self.token_source.used if self.token_source else ())
 
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
