@@ -375,6 +375,29 @@ class TestAnswersThatDoNotFit:
         assert [bool(record.flaws) for record in page.records] == [False, True, True, False]
 
 
+class TestALinkHeader:
+    @pytest.mark.parametrize(
+        "link",
+        [
+            '<{}>; rel="next"',
+            "<{}>; rel=next",
+            '<{}>; REL="Next"',
+            '<{}>; title="a; b, c"; rel="next"',
+            '<{}>; rel="prev next"; type="application/json"',
+            '</first>; rel="first", <{}>;rel="next"',
+            '</x?fields=a,b>; rel="first" , <{}>; rel = "next"',
+        ],
+    )
+    def test_is_read_however_it_is_written(self, link: str) -> None:
+        def answer(asked: Asked) -> Reply:
+            if "page" in asked.query:
+                return Reply([{"id": 2}])
+            return Reply([{"id": 1}], headers={"Link": link.format("/list?fields=a,b&page=2")})
+
+        with serving(answer) as (_, session):
+            assert ids(read_pages(session, listing({"style": "link_header"}), {})) == [1, 2]
+
+
 class TestInclusiveKeyset:
     @pytest.mark.parametrize("cap", [100, 4])
     @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ Styles whose pages are found by counting are in ``counted``: they need a second 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol
-
-from requests.utils import parse_header_links
 
 from sinew.api.addresses import origin, resolve, shown
 from sinew.api.documents import Document, fingerprint
@@ -20,6 +19,9 @@ from sinew.api.jsonpaths import MISSING, query
 from sinew.errors import ConfigurationError, PaginationError
 from sinew.spec.pagination import Cursor, Keyset, LinkHeader, NextUrl, OnePage, Sized
 
+_VALUE = r"""(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))"""
+_LINK_PARAMETER = re.compile(rf"""\s*;\s*([^\s=;,"]+)(?:\s*=\s*{_VALUE})?""")
+_LINK = re.compile(rf"<([^<>]*)>((?:{_LINK_PARAMETER.pattern})*)")
 State = Mapping[str, Any]
 _LONGEST_SHOWN = 80
 
@@ -142,10 +144,14 @@ class LinkPager(_AddressPager):
 
 
 def _link(came: Came, rel: str) -> str | None:
-    for link in parse_header_links(came.headers.get("Link", "")):
-        # A link may have several relations (RFC 8288, section 3.3), in any case.
-        if rel.lower() in link.get("rel", "").lower().split():
-            return str(link["url"])
+    """The target of the first link with a relation (RFC 8288, section 3), which may have several."""
+    for link in _LINK.finditer(came.headers.get("Link", "")):
+        for name, quoted, bare in _LINK_PARAMETER.findall(link[2]):
+            # Names and relations in any case; only the first `rel` of a link counts.
+            if name.lower() == "rel":
+                if rel.lower() in (quoted or bare.strip("'")).lower().split():
+                    return link[1]
+                break
     return None
 
 
