@@ -227,3 +227,33 @@ class TestABookmark:
             case.run(None, now())
             with pytest.raises(ApiRefusedError):
                 case.run(None, now())
+
+
+class TestAWindowWhoseEndIsInclusive:
+    def test_takes_what_lies_within_its_last_second_and_the_next_one_converges(
+        self, home: psycopg.Connection, home_db: str
+    ) -> None:
+        noon = datetime(2026, 1, 5, 12, tzinfo=UTC)
+        moments = [noon - timedelta(milliseconds=250), noon, noon + timedelta(milliseconds=1)]
+
+        def answer(asked: Asked) -> Reply:
+            first, last = (datetime.fromisoformat(asked.query[name]) for name in ("f", "t"))
+            found = [(i, moment) for i, moment in enumerate(moments) if first <= moment <= last]
+            return Reply(
+                {"data": [{"id": i, "name": "x", "changed": m.isoformat()} for i, m in found]}
+            )
+
+        text = MAPPING.replace(
+            "{by: since, parameter: since}",
+            "{by: window, from_parameter: f, to_parameter: t, upper: inclusive, precision: seconds}",
+        ).replace("style: offset, size: 3, size_parameter: limit", "style: none")
+        text = text.replace("{column: changed}\n", "{column: changed}\n    vanished: delete\n")
+        with psycopg.connect(home_db) as conn:
+            conn.execute(TARGET)
+        with serving(answer) as (server, _):
+            case = SyncCase(server.url, home_db, text)
+            edges = [(noon + timedelta(hours=hours)).isoformat() for hours in (-1, 0, 1)]
+            for lower, upper in [edges[:2], edges[1:], edges[:2]]:
+                case.run(lower, upper)
+                assert loaded(case).keys() >= {0, 1}
+        assert loaded(case).keys() == {0, 1, 2}

@@ -36,7 +36,10 @@ def incremental_params(
         lower, upper = _moment(values, WINDOW_FROM), _moment(values, WINDOW_TO)
         step = smallest_step(incremental)
         lower -= step if incremental.lower == "exclusive" else timedelta(0)
-        upper -= step if incremental.upper == "inclusive" else timedelta(0)
+        # A second or millisecond before the end, what changed within it would be in no window. What lies on
+        # the end comes twice instead, as the same row.
+        whole = incremental.format == "date" or step == _STEPS["microseconds"]
+        upper -= step if incremental.upper == "inclusive" and whole else timedelta(0)
         return [
             (incremental.from_parameter, written(lower, incremental)),
             (incremental.to_parameter, written(upper, incremental)),

@@ -78,7 +78,7 @@ class Window(Moments):
     """The API takes a window: records that changed from one moment up to another.
 
     Windows are half-open. Where the API sees its bounds otherwise, a bound is moved by the smallest
-    step that the format can say.
+    step that the format can say, unless records could lie within that step.
     """
 
     by: Literal["window"] = Field(description="Two parameters bound a window.", examples=["window"])
