@@ -332,6 +332,14 @@ class TestAnswersThatDoNotFit:
         error = refused({"style": "none"}, lambda asked: reply)
         assert isinstance(error, ConfigurationError) and "{style: link_header}" in str(error)
 
+    def test_nor_is_what_a_part_of_a_list_leaves_out(self) -> None:
+        part = Reply([{"id": 1}], status=206, headers={"Content-Range": "0-0/3"})
+        error = refused({"style": "none"}, lambda asked: part)
+        assert isinstance(error, ConfigurationError) and "1 of 3 (Content-Range)" in str(error)
+        whole = Reply([{"id": 1}], headers={"Content-Range": "items 0-0/1"})
+        with serving(lambda asked: whole) as (_, session):
+            assert ids(read_pages(session, listing({"style": "none"}), {})) == [1]
+
     def test_more_without_a_cursor_is_told(self) -> None:
         style = {"style": "cursor", "next": "$.next", "parameter": "c", "has_more": "$.more"}
         error = refused(style, lambda asked: Reply({"more": True, "d": []}), records="$.d")

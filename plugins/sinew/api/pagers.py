@@ -22,6 +22,8 @@ from sinew.spec.pagination import Cursor, Keyset, LinkHeader, NextUrl, OnePage, 
 _VALUE = r"""(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))"""
 _LINK_PARAMETER = re.compile(rf"""\s*;\s*([^\s=;,"]+)(?:\s*=\s*{_VALUE})?""")
 _LINK = re.compile(rf"<([^<>]*)>((?:{_LINK_PARAMETER.pattern})*)")
+# 0-24/3573, or items 0-24/3573: the last place that came, and how many there are (RFC 9110, section 14.4).
+_CONTENT_RANGE = re.compile(r"\b\d{1,18}-(\d{1,18})/(\d{1,18})$")
 State = Mapping[str, Any]
 _LONGEST_SHOWN = 80
 
@@ -101,6 +103,12 @@ class OnePager(_Pager):
             raise ConfigurationError(
                 f"{came.shown} has a next page (Link header), but `pagination` is not declared: write "
                 "{style: link_header}, or what the API's documentation says"
+            )
+        part = _CONTENT_RANGE.search(came.headers.get("Content-Range", ""))
+        if part is not None and int(part[1]) + 1 < int(part[2]):
+            raise ConfigurationError(
+                f"{came.shown} brings {int(part[1]) + 1:,} of {int(part[2]):,} (Content-Range), but `pagination` "
+                "is not declared: write what the API's documentation says, such as {style: offset}"
             )
         return None
 
