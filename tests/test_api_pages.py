@@ -280,6 +280,42 @@ class TestAnswersThatDoNotFit:
         assert isinstance(error, ApiRefusedError)
         assert "nothing at $.data[*]: it says 'quota exceeded'" in str(error)
 
+    @pytest.mark.parametrize("path", ["$.data[?@.id > 0]", "$.data[*].lines[*]", "$.data..lines"])
+    def test_nor_is_it_where_the_records_are_chosen_by_a_filter(self, path: str) -> None:
+        error = refused({"style": "none"}, lambda asked: Reply({"error": "quota"}), records=path)
+        assert isinstance(error, ApiRefusedError) and "it says 'quota'" in str(error)
+
+    def test_a_filter_may_let_nothing_through(self) -> None:
+        chosen = listing({"style": "none"}, records="$.data[?@.id > 1]")
+        with serving(lambda asked: Reply({"data": [{"id": 1}]})) as (_, session):
+            assert [page.records for page in read_pages(session, chosen, {})] == [[]]
+
+    @pytest.mark.parametrize(
+        "style",
+        [
+            {"style": "page_number", "check": "none", "has_more": "$.hasMore"},
+            {"style": "offset", "check": "none", "has_more": "$.hasMore"},
+            {"style": "keyset", "parameters": {"after": "$.id"}, "has_more": "$.hasMore"},
+            {"style": "cursor", "next": "$.next", "parameter": "after", "has_more": "$.hasMore"},
+        ],
+        ids=lambda style: str(style["style"]),
+    )
+    def test_a_word_about_more_that_is_not_there_is_not_the_end(
+        self, style: dict[str, Any]
+    ) -> None:
+        def answer(asked: Asked) -> Reply:
+            place = asked.query.get("after") or asked.query.get("offset") or asked.query.get("page")
+            first = int(place or 0) - (asked.query.get("page") is not None)
+            return Reply(
+                {
+                    "data": [{"id": first + 1}] if first < 3 else [],
+                    "next": first + 1 if first < 3 else None,
+                }
+            )
+
+        with serving(answer) as (_, session):
+            assert ids(read_pages(session, listing(style, records="$.data"), {})) == [1, 2, 3]
+
     def test_records_in_another_place_are_told_by_what_is_there(self) -> None:
         reply = Reply({"items": [{"id": 1}], "ann@example.com": 1})
         error = refused({"style": "none"}, lambda asked: reply, records="$.data[*]")
@@ -295,6 +331,14 @@ class TestAnswersThatDoNotFit:
         reply = Reply([{"id": 1}], headers={"Link": '<?page=2>; rel="next"'})
         error = refused({"style": "none"}, lambda asked: reply)
         assert isinstance(error, ConfigurationError) and "{style: link_header}" in str(error)
+
+    def test_nor_is_what_a_part_of_a_list_leaves_out(self) -> None:
+        part = Reply([{"id": 1}], status=206, headers={"Content-Range": "0-0/3"})
+        error = refused({"style": "none"}, lambda asked: part)
+        assert isinstance(error, ConfigurationError) and "1 of 3 (Content-Range)" in str(error)
+        whole = Reply([{"id": 1}], headers={"Content-Range": "items 0-0/1"})
+        with serving(lambda asked: whole) as (_, session):
+            assert ids(read_pages(session, listing({"style": "none"}), {})) == [1]
 
     def test_more_without_a_cursor_is_told(self) -> None:
         style = {"style": "cursor", "next": "$.next", "parameter": "c", "has_more": "$.more"}
@@ -337,6 +381,29 @@ class TestAnswersThatDoNotFit:
         with serving(lambda asked: Reply(raw)) as (_, session):
             (page,) = read_pages(session, listing({"style": "none"}), {})
         assert [bool(record.flaws) for record in page.records] == [False, True, True, False]
+
+
+class TestALinkHeader:
+    @pytest.mark.parametrize(
+        "link",
+        [
+            '<{}>; rel="next"',
+            "<{}>; rel=next",
+            '<{}>; REL="Next"',
+            '<{}>; title="a; b, c"; rel="next"',
+            '<{}>; rel="prev next"; type="application/json"',
+            '</first>; rel="first", <{}>;rel="next"',
+            '</x?fields=a,b>; rel="first" , <{}>; rel = "next"',
+        ],
+    )
+    def test_is_read_however_it_is_written(self, link: str) -> None:
+        def answer(asked: Asked) -> Reply:
+            if "page" in asked.query:
+                return Reply([{"id": 2}])
+            return Reply([{"id": 1}], headers={"Link": link.format("/list?fields=a,b&page=2")})
+
+        with serving(answer) as (_, session):
+            assert ids(read_pages(session, listing({"style": "link_header"}), {})) == [1, 2]
 
 
 class TestInclusiveKeyset:

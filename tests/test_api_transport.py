@@ -158,6 +158,39 @@ class TestRetryAfter:
         assert f"{error.retry_at:%H:%M:%S} UTC" in str(error) and "3,600 seconds" in str(error)
         assert pickle.loads(pickle.dumps(error)).retry_at == error.retry_at
 
+    @pytest.mark.parametrize("said", ["999999999999", "9" * 30, "9" * 400])
+    def test_a_wait_beyond_the_calendar_is_one_too_long(self, said: str) -> None:
+        error, sent = tried(Reply({}, 429, {"Retry-After": said}), call())
+        assert isinstance(error, ThrottledError) and sent == 1
+        assert error.retry_at > datetime.now(UTC) + timedelta(days=300)
+
+    def test_a_quota_that_is_used_up_for_longer_ends_the_task_too(self) -> None:
+        spent = {
+            "X-RateLimit-Limit": "100",
+            "X-RateLimit-Remaining": "0",
+            "X-RateLimit-Reset": "7200",
+        }
+        with serving(lambda asked: Reply({}, headers=spent)) as (server, session):
+            paced = policy()
+            send(session, call(), paced)
+            with pytest.raises(ThrottledError, match="quota .* 7,[12][0-9][0-9] seconds") as raised:
+                send(session, call(), paced)
+        assert len(server.asked) == 1
+        assert timedelta(hours=1) < raised.value.retry_at - datetime.now(UTC) <= timedelta(hours=2)
+
+    def test_what_is_left_of_a_quota_for_a_day_is_not_spread_over_the_day(self) -> None:
+        scarce = {
+            "X-RateLimit-Limit": "100",
+            "X-RateLimit-Remaining": "5",
+            "X-RateLimit-Reset": "86400",
+        }
+        began = time.monotonic()
+        with serving(lambda asked: Reply({}, headers=scarce)) as (_, session):
+            paced = policy()
+            for _ in range(3):
+                send(session, call(), paced)
+        assert time.monotonic() - began < 5
+
 
 class TestRefusals:
     @pytest.mark.parametrize(

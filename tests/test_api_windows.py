@@ -105,7 +105,8 @@ class TestBounds:
                 ("2026-03-28T23:59:59Z", "2026-03-30T00:00:00Z"),
             ),
             ({"format": "date", "upper": "inclusive"}, ("2026-03-29", "2026-03-29")),
-            ({"format": "epoch_seconds", "upper": "inclusive"}, ("1774742400", "1774828799")),
+            # To 1774828799 the API would hand out nothing of that second but its beginning.
+            ({"format": "epoch_seconds", "upper": "inclusive"}, ("1774742400", "1774828800")),
         ],
     )
     def test_a_half_open_window_is_said_in_the_apis_terms(
@@ -117,6 +118,22 @@ class TestBounds:
             ("from", bounds[0]),
             ("to", bounds[1]),
         ]
+
+    @pytest.mark.parametrize("said", [{"precision": "seconds"}, {"precision": "milliseconds"}, {}])
+    def test_no_record_lies_between_two_windows_whose_ends_are_inclusive(
+        self, said: dict[str, str]
+    ) -> None:
+        edge = datetime(2026, 3, 29, tzinfo=UTC)
+        moments = [edge + timedelta(microseconds=us) for us in (-999_999, -250_000, -900, -1, 0, 1)]
+
+        def found(lower: datetime, upper: datetime) -> set[datetime]:
+            asked = {"window_from": lower, "window_to": upper}
+            params = dict(incremental_params(window(upper="inclusive", **said), asked))
+            first, last = (datetime.fromisoformat(params[name]) for name in ("from", "to"))
+            return {moment for moment in moments if first <= moment <= last}
+
+        day = timedelta(days=1)
+        assert found(edge - day, edge) | found(edge, edge + day) == set(moments)
 
     def test_the_first_time_everything_since_ever_is_asked_for(self) -> None:
         since = Resource.model_validate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -67,6 +68,37 @@ class TestOneTokenForAll:
             got = list(pool.map(lambda _: TokenSource(end, store).current(), range(16)))
         assert len(set(got)) == 1
         assert auth_server.control.token_requests() == 1
+
+    @pytest.mark.parametrize("whose", ["subject_token", "actor_token"])
+    def test_an_exchange_for_another_token_is_another_token(
+        self, whose: str, auth_server: AuthServer, tokens: PostgresTokenStore
+    ) -> None:
+        given = [
+            TokenSource(client_endpoint(auth_server, BASIC), MemoryTokenStore()).current()
+            for _ in range(3)
+        ]
+
+        def exchanged(**auth: str) -> str:
+            end = client_endpoint(auth_server, BASIC, "token_exchange", **auth)
+            return TokenSource(end, tokens).current()
+
+        both = {"subject_token": given[0], "actor_token": given[1]}
+        first = exchanged(**both)
+        assert exchanged(**both) == first
+        assert exchanged(**both | {whose: given[2]}) != first
+
+    def test_so_is_one_for_a_token_in_another_file(
+        self, auth_server: AuthServer, tokens: PostgresTokenStore, tmp_path: Path
+    ) -> None:
+        got = []
+        for name in ("ada", "bob", "bob"):
+            source = TokenSource(client_endpoint(auth_server, BASIC), MemoryTokenStore())
+            (tmp_path / name).write_text(source.current())
+            end = client_endpoint(
+                auth_server, BASIC, "token_exchange", subject_token=str(tmp_path / name)
+            )
+            got.append(TokenSource(end, tokens).current())
+        assert got[0] != got[1] and got[1] == got[2]
 
     def test_another_scope_is_another_token(
         self, auth_server: AuthServer, tokens: PostgresTokenStore

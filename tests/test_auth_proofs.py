@@ -20,9 +20,7 @@ from sinew.auth.life import TokenSource
 from sinew.auth.login import login
 from sinew.auth.server import AuthorizationServer
 from sinew.auth.store import MemoryTokenStore
-from sinew.errors import (
-    TokenInvalidError,
-)
+from sinew.errors import SinewError, TokenInvalidError
 from tests.fix_auth import client_endpoint
 from tests.kit_login import browser, coded
 
@@ -66,6 +64,29 @@ class TestAnIdToken:
         after = store.peek(end.slot)
         # The rotated refresh token is the only one left, and is kept whatever the ID token is.
         assert after is not None and after.refresh_token not in (None, before.refresh_token)
+
+    @pytest.mark.parametrize("fault", ["wrong_signature", "jwks_away"])
+    def test_that_is_not_proved_at_a_renewal_keeps_its_access_token_from_every_later_task(
+        self, fault: str, auth_server: AuthServer
+    ) -> None:
+        store, end = MemoryTokenStore(), coded(auth_server)
+        login(end, store, show=lambda p: None, open_browser=browser())
+        before = store.peek(end.slot)
+        assert before is not None and before.access_token
+        if fault == "jwks_away":
+            # Nobody listens there.
+            auth = end.auth.model_copy(update={"jwks_uri": "http://127.0.0.1:9/jwks"})
+            end = replace(end, auth=auth)
+        else:
+            auth_server.control.id_token_fault = fault
+        for _ in range(2):
+            with pytest.raises(SinewError):
+                TokenSource(end, store).renewed(before.access_token)
+            with pytest.raises(SinewError):
+                TokenSource(end, store).current()
+        after = store.peek(end.slot)
+        # What the next one is compared with is the ID token that was proved.
+        assert after is not None and after.id_token == before.id_token
 
     def test_needs_an_issuer_to_be_checked_by(self, auth_server: AuthServer) -> None:
         end = coded(auth_server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import logging
 import pickle
 import re
@@ -11,15 +12,20 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
 
 from demo.shop.authserver import AuthServer
+from sinew.api.pages import read_pages
+from sinew.api.transport import Call, Policy, send
+from sinew.auth.probing import probe
 from sinew.auth.session import open_session
 from sinew.auth.store import MemoryTokenStore
-from sinew.errors import LoginNeededError, RetriableError, UnavailableError
-from tests.fix_auth import IDS, KINDS, SECRET, Api, client_endpoint, endpoint, serving
+from sinew.errors import LoginNeededError, RetriableError, SinewError, UnavailableError
+from sinew.spec.resources import Resource
+from tests.fix_auth import IDS, KINDS, SECRET, Api, Request, client_endpoint, endpoint, serving
 
 BASIC = "client_secret_basic"
 
@@ -60,9 +66,51 @@ class TestAProof:
         assert api.requests[0].path == "/orders?page=2&key=pl4nted%2Fs3cret%2B%26%3D"
         assert response.url == f"{api.url}/orders?page=2"
 
+    @pytest.mark.parametrize("style", ["next_url", "link_header"])
+    def test_that_a_server_writes_into_the_next_page_is_neither_kept_nor_sent_twice(
+        self, style: str, api: Api, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+
+        def respond(request: Request) -> tuple[int, dict[str, str], bytes]:
+            if "page=2" in request.path:
+                return 200, {}, b'{"data": []}'
+            following = f"{api.url}{request.path}&page=2"
+            return (
+                200,
+                {"Link": f'<{following}>; rel="next"'},
+                json.dumps({"data": [], "next": following}).encode(),
+            )
+
+        api.respond = respond
+        auth = {"type": "api_key", "key": SECRET, "in": "query", "name": "key$"}
+        paged = {"style": style} | ({"next": "$.next"} if style == "next_url" else {})
+        resource = Resource.model_validate(
+            {"path": "/orders", "params": {"a": 1}, "records": "$.data", "pagination": paged}
+        )
+        with session_of(auth, api.url) as session:
+            pages = list(read_pages(session, resource, {}))
+        kept = json.dumps([page.cursor for page in pages]) + caplog.text
+        assert quote(SECRET, safe="") not in kept
+        assert [request.path for request in api.requests] == [
+            f"/orders?a=1&key%24={quote(SECRET, safe='')}",
+            f"/orders?a=1&page=2&key%24={quote(SECRET, safe='')}",
+        ]
+
     def test_comes_with_the_connections_headers(self, api: Api) -> None:
         session_of({"type": "none"}, api.url, headers={"X-Tenant": "t"}).get("/")
         assert api.requests[0].headers["x-tenant"] == "t"
+
+    def test_comes_with_headers_that_the_library_would_send_by_itself(self, api: Api) -> None:
+        own = {"User-Agent": "shop/1", "accept": "application/vnd.shop.v2+json"}
+        session = session_of({"type": "none"}, api.url, headers=own)
+        session.get("/")
+        send(session, Call("GET", "/", "GET /"), Policy())
+        for request in api.requests:
+            assert request.headers["user-agent"] == "shop/1"
+            assert request.headers["accept"] == "application/vnd.shop.v2+json"
+        session.get("/", headers={"Accept": "text/plain"})
+        assert api.requests[-1].headers["accept"] == "text/plain"
 
     def test_is_not_taken_from_netrc(
         self, api: Api, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
@@ -178,6 +226,42 @@ class TestWhatIsRaised:
         with pytest.raises(LoginNeededError):
             open_session(end, MemoryTokenStore()).get("/")
         assert api.requests == []
+
+
+class TestASecretThatTheApiQuotes:
+    """Some say in their refusal what they were given."""
+
+    @pytest.mark.parametrize("status", [401, 403, 404, 200])
+    @pytest.mark.parametrize("auth", KINDS[:3], ids=IDS[:3])
+    def test_is_in_no_error(self, auth: dict[str, Any], status: int, api: Api) -> None:
+        body = json.dumps({"error": f"no such key: {SECRET}"}).encode()
+        api.respond = lambda request: (status, {}, body)
+        resource = Resource.model_validate({"path": "/orders", "records": "$.data"})
+        with session_of(auth, api.url) as session, pytest.raises(SinewError) as raised:
+            list(read_pages(session, resource, {}))
+        assert "no such key: ‹secret›" in str(raised.value)
+
+    def test_is_not_in_what_a_test_tells(self, api: Api) -> None:
+        api.respond = lambda request: (401, {"WWW-Authenticate": f'Bearer error="{SECRET}"'}, b"")
+        found = probe(
+            endpoint({"auth": {"type": "bearer", "token": SECRET}}, api.url), MemoryTokenStore()
+        )
+        assert SECRET not in str(found)
+
+    def test_nor_is_an_access_token(self, auth_server: AuthServer, api: Api) -> None:
+        def respond(request: Request) -> tuple[int, dict[str, str], bytes]:
+            quoted = {"WWW-Authenticate": f"Bearer {request.token[:1]} {request.token}"}
+            return 401, quoted, json.dumps({"error": f"bad: {request.token}"}).encode()
+
+        api.respond = respond
+        end = client_endpoint(auth_server, "client_secret_basic", url=api.url)
+        resource = Resource.model_validate({"path": "/orders", "records": "$.data"})
+        store = MemoryTokenStore()
+        with open_session(end, store) as session, pytest.raises(SinewError) as raised:
+            list(read_pages(session, resource, {}))
+        found = probe(end, store)
+        assert len(api.tokens) >= 2
+        assert not [token for token in api.tokens if token in f"{raised.value} {found}"]
 
 
 class TestLogs:

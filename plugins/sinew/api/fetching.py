@@ -14,7 +14,7 @@ from sinew.api.filling import fill_body, fill_params, fill_path
 from sinew.api.jsonpaths import query
 from sinew.api.pagers import Ask, Came
 from sinew.api.refusals import excerpt_of
-from sinew.api.transport import Answer, Call, Policy, send
+from sinew.api.transport import Answer, Call, Policy, secrets_of, send
 from sinew.api.windows import incremental_params
 from sinew.errors import ApiRefusedError
 from sinew.spec.resources import Resource
@@ -57,11 +57,12 @@ class Fetcher:
             answer.url,
             answer.headers,
             call.shown,
-            answer.sent_at,
+            answer.asked_at,
+            getattr(self._session, "public_url", str),
         )
 
     def _call(self, ask: Ask) -> Call:
-        headers = {"Accept": "application/json", **self._resource.headers}
+        headers = dict(self._resource.headers)
         body = self._body
         if self._in_body and ask.params:
             body = _with_members(body, ask.params)
@@ -98,7 +99,7 @@ class Fetcher:
             return values
         if self._resource.no_records == "empty":
             return []
-        said = excerpt_of(answer.document.root)
+        said = excerpt_of(answer.document.root, secrets_of(self._session))
         seen = f"it says {said!r}" if said else f"it has {_members(answer.document.root)}"
         raise ApiRefusedError(
             f"{call.shown} answers {answer.status}, but there is nothing at {self._records.text}: {seen}; "

@@ -40,6 +40,7 @@ class Query:
         self._compiled = _compiled(text)
         self.steps: tuple[str | int, ...] | None
         self.steps, self.wild = _simple(self._compiled.segments) or (None, False)
+        self._leading = _leading_steps(self._compiled.segments)
 
     @property
     def singular(self) -> bool:
@@ -67,7 +68,9 @@ class Query:
         None when there is nothing (or null) where the records should be.
         """
         if self.steps is None:
-            return self.values(root)
+            # A filter may let nothing through, but there must be something that it is put to.
+            start = _walk(root, self._leading)
+            return None if start is MISSING or start is None else self.values(root)
         place = _walk(root, self.steps)
         if place is MISSING or place is None:
             return None
@@ -104,6 +107,17 @@ def _simple(segments: Any) -> tuple[tuple[str | int, ...], bool] | None:
         else:
             return None
     return tuple(steps), False
+
+
+def _leading_steps(segments: Any) -> tuple[str | int, ...]:
+    """The names and indexes before the first step that may lead to several places."""
+    steps: list[str | int] = []
+    for segment in segments:
+        found = _simple([segment])
+        if found is None or found[1]:
+            break
+        steps += found[0]
+    return tuple(steps)
 
 
 def _walk(value: Any, steps: tuple[str | int, ...]) -> Any:

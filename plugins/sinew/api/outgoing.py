@@ -182,7 +182,7 @@ def _sayable(value: Any, name: str, decimals_as_text: bool) -> Any:
 
 def _headers(delivery: Delivery, change: Change, key: str) -> tuple[dict[str, str], bool]:
     """The headers, and whether the request carries idempotency keys."""
-    headers = {"Accept": "application/json", **delivery.headers}
+    headers = dict(delivery.headers)
     in_body = "idempotency_key" in list(fields_in(change.body))
     if delivery.idempotency_header is None:
         return headers, in_body

@@ -6,15 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from math import inf
 
 from sinew.api.rate_headers import Quota
-from sinew.errors import InterruptedStepError
+from sinew.errors import InterruptedStepError, ThrottledError
 
 # The server's windows and ours do not begin together: evenly spaced at exactly its limit, N + 1 requests
 # would now and then fall into one of its windows, and each 429 costs more than these four per cent.
 _BELOW_CEILING = 0.96
 # From this share of a quota on, what is left is spread over the time that is left.
 _LOW = 0.1
+# A year: beyond any wait that makes sense, and within the calendar.
+_FARTHEST = 366 * 86_400.0
 # How long a wait goes on without asking whether to stop, in seconds.
 _LOOK_UP = 0.5
 
@@ -35,9 +39,12 @@ class Pace:
         self._resets_at = 0.0
 
     @contextmanager
-    def slot(self, stop: Stop | None = None) -> Iterator[None]:
-        """Wait for one's turn, then hold it while the request is under way."""
-        wait_until(self._reserve(), stop)
+    def slot(self, stop: Stop | None = None, longest: float = inf) -> Iterator[None]:
+        """Wait for one's turn, then hold it while the request is under way.
+
+        Raises ThrottledError where the server's quota is used up for longer than so many seconds.
+        """
+        wait_until(self._reserve(longest), stop)
         while (reopens := self._closed_until) > time.monotonic():
             wait_until(reopens, stop)
         with self._lock:
@@ -68,7 +75,7 @@ class Pace:
             # Requests that are under way are not counted in the answer.
             self._left = quota.remaining - max(0, self._under_way - 1)
 
-    def _reserve(self) -> float:
+    def _reserve(self, longest: float) -> float:
         """The moment (monotonic seconds) at which a request may go out; reserved for it."""
         with self._lock:
             now = time.monotonic()
@@ -76,9 +83,12 @@ class Pace:
             interval = self._interval
             if self._quota is not None and turn < self._resets_at:
                 self._left -= 1
+                far = self._resets_at - now > longest
+                if self._left < 0 and far:
+                    raise _throttled(self._resets_at - now, longest)
                 if self._left < 0:
                     turn, interval = self._after_quota(turn, interval)
-                elif self._left < max(1.0, _LOW * (self._quota.limit or 0)):
+                elif not far and self._left < max(1.0, _LOW * (self._quota.limit or 0)):
                     interval = max(interval, self._spread(turn))
             self._next = turn + interval
             return turn
@@ -103,6 +113,15 @@ class Pace:
         if self._quota.window and self._quota.limit:
             return self._quota.window / self._quota.limit / _BELOW_CEILING
         return None
+
+
+def _throttled(wait: float, longest: float) -> ThrottledError:
+    at = datetime.now(UTC) + timedelta(seconds=min(wait, _FARTHEST))
+    return ThrottledError(
+        f"the server's quota of requests is used up for {wait:,.0f} seconds more; allowed: {longest:,.0f} "
+        f"(retry.longest_wait): try again at {at:%Y-%m-%d %H:%M:%S} UTC",
+        at,
+    )
 
 
 def wait_until(moment: float, stop: Stop | None = None) -> None:

@@ -5,13 +5,12 @@ Styles whose pages are found by counting are in ``counted``: they need a second 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Protocol
-
-from requests.utils import parse_header_links
 
 from sinew.api.addresses import origin, resolve, shown
 from sinew.api.documents import Document, fingerprint
@@ -20,6 +19,11 @@ from sinew.api.jsonpaths import MISSING, query
 from sinew.errors import ConfigurationError, PaginationError
 from sinew.spec.pagination import Cursor, Keyset, LinkHeader, NextUrl, OnePage, Sized
 
+_VALUE = r"""(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))"""
+_LINK_PARAMETER = re.compile(rf"""\s*;\s*([^\s=;,"]+)(?:\s*=\s*{_VALUE})?""")
+_LINK = re.compile(rf"<([^<>]*)>((?:{_LINK_PARAMETER.pattern})*)")
+# 0-24/3573, or items 0-24/3573: the last place that came, and how many there are (RFC 9110, section 14.4).
+_CONTENT_RANGE = re.compile(r"\b\d{1,18}-(\d{1,18})/(\d{1,18})$")
 State = Mapping[str, Any]
 _LONGEST_SHOWN = 80
 
@@ -34,7 +38,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Came:
-    """What a page's answer held, its records as values, where it came from, when it was asked for."""
+    """What a page's answer held, its records as values, where it came from, when it was asked for.
+
+    ``public`` takes out of an address what proves who we are, so that it can be kept.
+    """
 
     document: Document
     values: Sequence[Any]
@@ -42,6 +49,7 @@ class Came:
     headers: Mapping[str, str]
     shown: str
     sent_at: datetime
+    public: Callable[[str], str] = str
 
     @property
     def root(self) -> Any:
@@ -96,6 +104,12 @@ class OnePager(_Pager):
                 f"{came.shown} has a next page (Link header), but `pagination` is not declared: write "
                 "{style: link_header}, or what the API's documentation says"
             )
+        part = _CONTENT_RANGE.search(came.headers.get("Content-Range", ""))
+        if part is not None and int(part[1]) + 1 < int(part[2]):
+            raise ConfigurationError(
+                f"{came.shown} brings {int(part[1]) + 1:,} of {int(part[2]):,} (Content-Range), but `pagination` "
+                "is not declared: write what the API's documentation says, such as {style: offset}"
+            )
         return None
 
 
@@ -108,7 +122,7 @@ class _AddressPager(_Pager):
 
     def _follow(self, came: Came, reference: str, what: str) -> tuple[Ask, State]:
         try:
-            url = resolve(came.url, reference)
+            url = came.public(resolve(came.url, reference))
         except ValueError:
             raise PaginationError(
                 f"{what} of {came.shown} is no address: correct `pagination` in the mapping"
@@ -138,10 +152,14 @@ class LinkPager(_AddressPager):
 
 
 def _link(came: Came, rel: str) -> str | None:
-    for link in parse_header_links(came.headers.get("Link", "")):
-        # A link may have several relations (RFC 8288, section 3.3), in any case.
-        if rel.lower() in link.get("rel", "").lower().split():
-            return str(link["url"])
+    """The target of the first link with a relation (RFC 8288, section 3), which may have several."""
+    for link in _LINK.finditer(came.headers.get("Link", "")):
+        for name, quoted, bare in _LINK_PARAMETER.findall(link[2]):
+            # Names and relations in any case; only the first `rel` of a link counts.
+            if name.lower() == "rel":
+                if rel.lower() in (quoted or bare.strip("'")).lower().split():
+                    return link[1]
+                break
     return None
 
 
@@ -173,7 +191,10 @@ def more(style: Sized, came: Came) -> bool | None:
     if style.has_more is None:
         return None
     found = query(style.has_more).first(came.root)
-    if found is MISSING or found is None:
+    if found is MISSING:
+        # Nothing there is no word for the end: the path may be wrong, and what is left would be lost.
+        return None
+    if found is None:
         return False
     if not isinstance(found, bool):
         raise PaginationError(

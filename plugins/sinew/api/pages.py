@@ -29,7 +29,8 @@ class Page:
     ``number`` counts from 1. **A page replaces those of its number and higher that came before it**
     (with the same ``parent_number``): the collection changed, and they are read again.
     ``cursor`` is what ``start`` takes to go on after this page; None says that it is the last.
-    ``fetched_at`` (UTC) is when it was asked for: a change after it may be missing.
+    ``fetched_at`` (UTC) is when it was asked for, by the server's clock if that is behind: a change
+    after it may be missing.
     ``parent`` holds what was taken from the parent's record, the parents counted from 1.
     """
 

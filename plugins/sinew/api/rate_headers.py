@@ -1,4 +1,4 @@
-"""What a server says about its limits: Retry-After, RateLimit, X-RateLimit."""
+"""What a server says about its limits (Retry-After, RateLimit, X-RateLimit) and its clock."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 
 # X-RateLimit-Reset is seconds from now at some servers, seconds or milliseconds since 1970 at others.
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
+# Beyond any wait that makes sense; a calendar ends somewhere.
+_LONGEST = 366 * 86_400.0
 _MEMBER = re.compile(r';\s*([qwrt])\s*=\s*"?(\d+(?:\.\d+)?)')
 _DRAFT_7 = re.compile(r"\b(limit|remaining|reset)\s*=\s*(\d+(?:\.\d+)?)")
 
@@ -31,12 +33,12 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
+        return min(float(value), _LONGEST)
     until = _http_date(value)
     if until is None:
         return None
     server_now = _http_date(headers.get("Date", "")) or now
-    return max(0.0, (until - server_now).total_seconds())
+    return min(max(0.0, (until - server_now).total_seconds()), _LONGEST)
 
 
 def _http_date(value: str) -> datetime | None:
@@ -47,6 +49,17 @@ def _http_date(value: str) -> datetime | None:
     except (ValueError, TypeError):
         return None
     return moment if moment.tzinfo is not None else None
+
+
+def earliest_asked(headers: Mapping[str, str], sent_at: datetime, came_at: datetime) -> datetime:
+    """When a request was sent, by our clock or by the server's (its Date), whichever is behind.
+
+    What the server writes from then on may be missing in its answer, and has a later moment by its clock.
+    """
+    date = _http_date(headers.get("Date", ""))
+    if date is None or date.year < 2000:  # a clock that was never set
+        return sent_at
+    return min(sent_at, date - (came_at - sent_at))
 
 
 def quota_of(headers: Mapping[str, str], now: datetime) -> Quota | None:
@@ -116,5 +129,6 @@ def _server_now(headers: Mapping[str, str], now: datetime) -> float:
 
 
 def _number(value: str | None) -> float | None:
-    match = re.match(r"\s*(-?\d+(?:\.\d+)?)", value or "")
+    # A date in place of seconds, such as 2026-03-01T12:00:00Z, is no number.
+    match = re.match(r"\s*(-?\d+(?:\.\d+)?)\s*(?:[,;]|$)", value or "")
     return float(match[1]) if match else None

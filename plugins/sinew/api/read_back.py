@@ -84,7 +84,7 @@ def _compare(
             fill_path(look_up.path, row.fields()),
             f"GET {look_up.path}",
             fill_params(look_up.params, row.fields()),
-            {"Accept": "application/json", **headers},
+            headers,
         )
     except UnfitError:
         # Such a row was never sent either.

@@ -30,7 +30,7 @@ from urllib3.exceptions import NameResolutionError, NewConnectionError
 from sinew.api.addresses import origin, resolve, shown
 from sinew.api.documents import Document, UnreadableError, read_document
 from sinew.api.pace import Pace, Stop, pace_of, wait_until
-from sinew.api.rate_headers import quota_of, retry_after
+from sinew.api.rate_headers import earliest_asked, quota_of, retry_after
 from sinew.api.refusals import excerpt, refusal
 from sinew.errors import (
     ApiAccessError,
@@ -70,13 +70,17 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back; ``document`` is its JSON, where it was asked for and is there."""
+    """What came back; ``document`` is its JSON, where it was asked for and is there.
+
+    ``asked_at`` is when it was sent too, by the server's clock where that is behind ours.
+    """
 
     status: int
     url: str = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     sent_at: datetime
+    asked_at: datetime
     attempts: int
     document: Document | None = field(default=None, repr=False)
 
@@ -103,6 +107,12 @@ def policy_of(session: requests.Session, exchange: Exchange, stop: Stop | None =
 def successful(status: int) -> bool:
     """Whether a status says that all went well."""
     return 200 <= status < 300
+
+
+def secrets_of(session: requests.Session) -> list[tuple[str, str]]:
+    """What a session proves itself with, to be hidden where an answer quotes it."""
+    secrets: Callable[[], Sequence[str]] = getattr(session, "secrets", tuple)
+    return [("secret", text) for text in secrets()]
 
 
 @dataclass(frozen=True)
@@ -179,18 +189,19 @@ def _attempt(
     accept: Callable[[int], bool],
     attempt: int,
 ) -> Answer:
-    with policy.pace.slot(policy.stop):
+    with policy.pace.slot(policy.stop, policy.retry.longest_wait):
         sent_at = datetime.now(UTC)
         with _translated(call.shown):
             response = _ask(session, call, policy)
             with response:
+                asked_at = earliest_asked(response.headers, sent_at, datetime.now(UTC))
                 policy.pace.hear(quota_of(response.headers, sent_at))
                 body = _body(response, call, policy)
     status, headers = response.status_code, response.headers
     if not accept(status):
-        raise _refused(call, status, headers, body)
+        raise _refused(call, status, headers, excerpt(body, secrets_of(session)))
     document = _document(call, status, headers, body) if successful(status) else None
-    return Answer(status, response.url, headers, body, sent_at, attempt, document)
+    return Answer(status, response.url, headers, body, sent_at, asked_at, attempt, document)
 
 
 def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Response:
@@ -202,7 +213,7 @@ def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Resp
             url,
             params=params,
             data=call.body,
-            headers=dict(call.headers),
+            headers={**_accepted(session), **call.headers},
             timeout=(policy.timeouts.connect, policy.timeouts.read),
             # A redirect must not carry a key to another server; requests would follow.
             allow_redirects=False,
@@ -213,6 +224,13 @@ def _ask(session: requests.Session, call: Call, policy: Policy) -> requests.Resp
         response.close()
         url, params = _redirected(call, response), []
     raise ApiRefusedError(f"{call.shown} redirects in a circle: correct the path in the mapping")
+
+
+def _accepted(session: requests.Session) -> dict[str, str]:
+    """JSON, unless the connection has an Accept of its own, such as that of a version of the API."""
+    of_connection = getattr(getattr(session, "endpoint", None), "headers", {})
+    said = any(name.lower() == "accept" for name in of_connection)
+    return {} if said else {"Accept": "application/json"}
 
 
 def _redirected(call: Call, response: requests.Response) -> str:
@@ -252,11 +270,10 @@ def _body(response: requests.Response, call: Call, policy: Policy) -> bytes:
     return b"".join(chunks)
 
 
-def _refused(call: Call, status: int, headers: Mapping[str, str], body: bytes) -> Exception:
+def _refused(call: Call, status: int, headers: Mapping[str, str], said: str) -> Exception:
     if status not in REPEATED:
-        return refusal(call.shown, status, excerpt(body))
+        return refusal(call.shown, status, said)
     wait = retry_after(headers, datetime.now(UTC))
-    said = excerpt(body)
     what = f"answers {status}" + (f" ({said})" if said else "")
     # A request that was counted and let go was not carried out.
     arrived = status != 429

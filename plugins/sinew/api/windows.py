@@ -8,12 +8,15 @@ from typing import Any
 
 from sinew.api.filling import as_text
 from sinew.errors import ConfigurationError
-from sinew.spec.resources import Bookmark, Incremental, Moments, Since, Window
+from sinew.spec.resources import FORMATS, Bookmark, Incremental, Moments, Since, Window
 
 # The names under which a caller gives what is asked for.
 WINDOW_FROM, WINDOW_TO = "window_from", "window_to"
 SINCE, BOOKMARK = "since", "bookmark"
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# A clock shows some hours twice, and may skip a midnight.
+_MOST_HOURS_BACK = 49
 _STEPS = {
     "seconds": timedelta(seconds=1),
     "milliseconds": timedelta(milliseconds=1),
@@ -33,13 +36,17 @@ def incremental_params(
         lower, upper = _moment(values, WINDOW_FROM), _moment(values, WINDOW_TO)
         step = smallest_step(incremental)
         lower -= step if incremental.lower == "exclusive" else timedelta(0)
-        upper -= step if incremental.upper == "inclusive" else timedelta(0)
+        # A second or millisecond before the end, what changed within it would be in no window. What lies on
+        # the end comes twice instead, as the same row.
+        whole = incremental.format == "date" or step == _STEPS["microseconds"]
+        upper -= step if incremental.upper == "inclusive" and whole else timedelta(0)
         return [
             (incremental.from_parameter, written(lower, incremental)),
             (incremental.to_parameter, written(upper, incremental)),
         ]
     if isinstance(incremental, Since) and values.get(SINCE) is not None:
-        return [(incremental.parameter, written(_moment(values, SINCE), incremental))]
+        since = latest_written(_moment(values, SINCE), incremental)
+        return [(incremental.parameter, written(since, incremental))]
     if isinstance(incremental, Bookmark) and values.get(BOOKMARK) is not None:
         return [(incremental.parameter, as_text(values[BOOKMARK], BOOKMARK))]
     return []
@@ -86,13 +93,39 @@ def written(moment: datetime, moments: Moments) -> str:
     return text
 
 
+def latest_written(moment: datetime, moments: Moments) -> datetime:
+    """The latest moment up to the one given that the format can say, for where a bit earlier does no harm.
+
+    The moment itself where there is none; ``written`` says what is wrong then.
+    """
+    for hours in range(_MOST_HOURS_BACK):
+        earlier = _floor((moment - timedelta(hours=hours)).astimezone(moments.tz), moments)
+        if earlier is not None and earlier <= moment:
+            return earlier
+    return moment
+
+
+def _floor(local: datetime, moments: Moments) -> datetime | None:
+    """What is left of a moment once it is written; None where the text could mean another one."""
+    if moments.format == "date":
+        midnight = local.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+        # A clock that skips midnight shows another hour after there and back.
+        there = midnight.astimezone(UTC).astimezone(moments.tz)
+        return midnight.astimezone(UTC) if there.hour == 0 else None
+    if moments.format in FORMATS:
+        step = _STEPS["seconds"] if moments.format == "epoch_seconds" else smallest_step(moments)
+        utc = local.astimezone(UTC)
+        return utc - (utc - _EPOCH) % step
+    return _read_back(_text(local, moments), moments)
+
+
 def _text(local: datetime, moments: Moments) -> str:
     if moments.format == "date":
         return local.date().isoformat()
     if moments.format == "rfc3339":
         timespec = moments.precision
         return local.isoformat(timespec=timespec).replace("+00:00", "Z")
-    since_epoch = local - datetime(1970, 1, 1, tzinfo=UTC)
+    since_epoch = local - _EPOCH
     if moments.format == "epoch_seconds":
         return str(since_epoch // timedelta(seconds=1))
     if moments.format == "epoch_milliseconds":
@@ -105,7 +138,7 @@ def _lost(local: datetime, moments: Moments) -> bool:
         clock = (local.hour, local.minute, local.second, local.microsecond)
         return clock != (0, 0, 0, 0) or local.fold == 1
     step = timedelta(seconds=1) if moments.format == "epoch_seconds" else smallest_step(moments)
-    return bool((local - datetime(1970, 1, 1, tzinfo=UTC)) % step)
+    return bool((local - _EPOCH) % step)
 
 
 def _read_back(text: str, moments: Moments) -> datetime | None:

@@ -17,6 +17,7 @@ from sinew.errors import AuthenticationError, ServerBusyError
 
 _LIMIT = 1_000_000  # bytes; a token, a key set or a discovery document is a few thousand
 _SHORT = 200
+_LONGEST_WAIT = 366 * 86_400.0  # beyond any that makes sense; a calendar ends somewhere
 # A clock this far off explains a refused assertion or token; less is within what servers tolerate.
 SKEW_WORTH_SAYING = 30.0
 
@@ -92,14 +93,14 @@ def retry_after(response: requests.Response) -> float | None:
     """Seconds of a Retry-After header in either form (RFC 9110 §10.2.3)."""
     said = response.headers.get("Retry-After", "").strip()
     if said.isdecimal():
-        return float(said)
+        return min(float(said), _LONGEST_WAIT)
     try:
         at = parsedate_to_datetime(said)
     except (ValueError, TypeError):
         return None
     # Against the server's own clock where it tells it, so that ours does not matter.
     now = _date(response) or datetime.now(UTC)
-    return max(0.0, (_aware(at) - now).total_seconds())
+    return min(max(0.0, (_aware(at) - now).total_seconds()), _LONGEST_WAIT)
 
 
 def skew_of(response: requests.Response) -> float | None:

@@ -128,9 +128,11 @@ def device_poll(server: AuthorizationServer, device_code: str) -> Form:
 
 
 def seed_of(server: AuthorizationServer) -> str | None:
-    """A digest of the secret that a connection starts from, to notice when a person replaces it."""
+    """A digest of the secrets that a connection starts from, to notice when a person replaces one.
+
+    Of a token in a file it is the path: what stands there is renewed by others, for the same one.
+    """
     auth = server.auth
-    secret = auth.refresh_token if auth.grant == "refresh_token" else auth.subject_token
-    if secret is None or secret.get_secret_value().startswith("/"):
-        return None
-    return hashlib.sha256(secret.get_secret_value().encode()).hexdigest()
+    first = auth.refresh_token if auth.grant == "refresh_token" else auth.subject_token
+    said = [secret.get_secret_value() for secret in (first, auth.actor_token) if secret is not None]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest() if said else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +21,7 @@ from sinew.auth.endpoint import ApiEndpoint
 from sinew.auth.received import received, unusable, without_access
 from sinew.auth.server import AuthorizationServer, Form
 from sinew.auth.store import Slot, StoredToken, TokenStore
-from sinew.errors import LoginNeededError, RetriableError, TokenRefusedError
+from sinew.errors import LoginNeededError, RetriableError, SinewError, TokenRefusedError
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,8 @@ class TokenSource:
         self._endpoint, self._tokens, self._auth = endpoint, tokens, self.server.auth
         self._key = endpoint.slot
         self._held: _Held | None = None
+        # The last ones that were handed out, so that they can be masked in what others say.
+        self.used: deque[str] = deque(maxlen=8)
         self._guard = threading.Lock()
 
     def current(self) -> str:
@@ -141,14 +144,22 @@ class TokenSource:
         if refresh is not None and token.refresh_token is None:
             token = replace(token, refresh_token=refresh)
         wrong = unusable(self.server, answer, token)
+        if wrong is None and before is not None and "id_token" in answer.body:
+            wrong = self._unproved(token, before)
         # Committed before anyone uses it; and even if it is of no use, its refresh token is the
         # only one that is left.
-        slot.save(without_access(token) if wrong else token)
+        slot.save(without_access(token, before) if wrong else token)
         if wrong:
             raise wrong
-        if "id_token" in answer.body and before is not None:
-            check_renewed_id_token(self.server, token, before)
         return token
+
+    def _unproved(self, token: StoredToken, before: StoredToken) -> SinewError | None:
+        """Why the ID token of a renewal does not stand up, or could not be proved."""
+        try:
+            check_renewed_id_token(self.server, token, before)
+        except SinewError as error:
+            return error
+        return None
 
     def _fresh(self, stored: StoredToken) -> bool:
         """Whether a stored token is ours to use and not yet due for renewal."""
@@ -181,6 +192,7 @@ class TokenSource:
         if patience is not None and dies_at is not None:
             renew_at = min(now + patience, dies_at)
         self._held = _Held(stored.access_token, renew_at)
+        self.used.append(stored.access_token)
         return stored.access_token
 
     def _login_needed(self, why: str) -> LoginNeededError:

@@ -49,7 +49,8 @@ def probe(endpoint: ApiEndpoint, tokens: TokenStore, path: str = "", method: str
         response = session.request(method, path, stream=True)
         seconds = time.monotonic() - began
         response.close()
-    asked = response.headers.get("WWW-Authenticate", "")
+        secrets = session.secrets()
+    asked = plain(response.headers.get("WWW-Authenticate", ""), 2_000, secrets)
     status = response.status_code
     return Probe(
         endpoint.conn_id,
@@ -58,7 +59,7 @@ def probe(endpoint: ApiEndpoint, tokens: TokenStore, path: str = "", method: str
         _proof(endpoint),
         tuple(sorted({*response.request.headers, *_added(endpoint)})),
         status,
-        plain(response.reason, 60),
+        plain(response.reason, 60, secrets),
         plain(response.headers.get("Content-Type", ""), 60),
         seconds,
         status not in (401, 403, 407),

@@ -12,7 +12,7 @@ from sinew.auth.answers import Answer, plain
 from sinew.auth.peeking import unverified_claims
 from sinew.auth.server import AuthorizationServer
 from sinew.auth.store import StoredToken
-from sinew.errors import AuthenticationError, TokenInvalidError
+from sinew.errors import AuthenticationError, SinewError, TokenInvalidError
 
 _SHOWN_CLAIMS = frozenset(
     "iss sub aud azp client_id exp iat nbf scope scp roles jti auth_time acr amr".split()
@@ -76,9 +76,7 @@ def _claims(token: str | None) -> dict[str, Any]:
     return {name: value for name, value in (found or {}).items() if name in _SHOWN_CLAIMS}
 
 
-def unusable(
-    server: AuthorizationServer, answer: Answer, token: StoredToken
-) -> AuthenticationError | None:
+def unusable(server: AuthorizationServer, answer: Answer, token: StoredToken) -> SinewError | None:
     """Why a received token must not be used, if so."""
     kind = answer.body.get("token_type")
     # RFC 8693 §2.2.1: N_A is what an exchange says for a token that is no access token.
@@ -112,6 +110,7 @@ def wrong_binding(claims: Mapping[str, Any], ours: str | None) -> TokenInvalidEr
     )
 
 
-def without_access(token: StoredToken) -> StoredToken:
-    """The same token, whose access token is not to be used by anyone."""
-    return replace(token, access_token=None, expires_in=None)
+def without_access(token: StoredToken, before: StoredToken | None) -> StoredToken:
+    """The same token, whose access token is not to be used by anyone, and whose ID token is not proved."""
+    proved = before.id_token if before else None
+    return replace(token, access_token=None, expires_in=None, id_token=proved)

@@ -6,13 +6,14 @@ import logging
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote_plus, urlsplit
 
 import requests
 from requests.utils import rewind_body
 
 from sinew.auth import signing
 from sinew.auth.endpoint import ApiEndpoint
+from sinew.auth.findings import secrets_in
 from sinew.auth.life import TokenSource
 from sinew.auth.models import ApiKey, Basic, Bearer, Hmac, OAuth2
 from sinew.auth.origins import origin
@@ -50,6 +51,9 @@ class ApiSession(requests.Session):
         self._apply = _applying(endpoint, self.token_source)
         # A callable that does nothing, or requests would look into ~/.netrc.
         self.auth = no_auth
+        for name in endpoint.headers:
+            # What the library would send by itself, such as User-Agent, gives way to the connection's.
+            self.headers.pop(name, None)
         self.mount("https://", TlsAdapter(endpoint.tls, _POOL))
         self.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=_POOL))
 
@@ -109,6 +113,18 @@ class ApiSession(requests.Session):
                 answer.request = request
                 answer.url = request.url or ""
         return response
+
+    def public_url(self, url: str) -> str:
+        """A URL without the key that goes into the query: servers repeat it in the next page's address."""
+        auth = self.endpoint.auth
+        if isinstance(auth, ApiKey) and auth.place == "query":
+            return _without_parameter(url, auth.name)
+        return url
+
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be repeated where a server quotes what it was given."""
+        said = (*secrets_in(self.endpoint.auth), *secrets_in(dict(self.endpoint.headers)))
+        return said + tuple(self.token_source.used if self.token_source else ())
 
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
@@ -196,7 +212,8 @@ def _api_key(auth: ApiKey) -> Callable[[requests.PreparedRequest], None]:
     if auth.place == "header":
         return _header(auth.name, value)
     if auth.place == "query":
-        mask_parameter(auth.name)
+        # As it stands in a URL.
+        mask_parameter(quote(auth.name, safe=""))
     return lambda request: _in_query_or_cookie(request, auth, value)
 
 
@@ -205,9 +222,15 @@ def _in_query_or_cookie(request: requests.PreparedRequest, auth: ApiKey, value: 
         others = request.headers.get("Cookie")
         request.headers["Cookie"] = "; ".join(filter(None, [others, f"{auth.name}={value}"]))
         return
-    url = urlsplit(request.url or "")
+    url = urlsplit(_without_parameter(request.url or "", auth.name))
     added = f"{quote(auth.name, safe='')}={quote(value, safe='')}"
     request.url = url._replace(query="&".join(filter(None, [url.query, added]))).geturl()
+
+
+def _without_parameter(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    kept = [pair for pair in parts.query.split("&") if unquote_plus(pair.partition("=")[0]) != name]
+    return parts._replace(query="&".join(kept)).geturl()
 
 
 def _secret_headers(endpoint: ApiEndpoint) -> list[str]:

@@ -12,7 +12,7 @@ from sinew.compile.facts import ColumnFact, PgType
 from sinew.compile.table_sql import landing_table
 from sinew.compile.transform_sql import source_row_hash
 from sinew.spec.json_fields import ORDINAL, WILD, JsonField, Step, path_steps
-from sinew.spec.sync import SyncEntity
+from sinew.spec.sync import Sync, SyncEntity
 
 COMMA = sql.SQL(", ")
 _TYPES: dict[Literal["text", "json"], PgType] = {
@@ -105,7 +105,7 @@ def insert_landing(plan: EntityPlan, batch_id: int, fetch_id: int) -> sql.Compos
         columns=COMMA.join(sql.Identifier("r", name) for name in names),
         hash=source_row_hash(plan),
         key=COMMA.join(key),
-        records=_records(entity, fetch_id, values),
+        records=_records(entity, fetch_id, values, _last_versions(plan, fetch_id)),
         keyless=sql.SQL(" OR ").join(sql.SQL("{} IS NULL").format(name) for name in key),
     )
 
@@ -113,11 +113,48 @@ def insert_landing(plan: EntityPlan, batch_id: int, fetch_id: int) -> sql.Compos
 def count_records(plan: EntityPlan, fetch_id: int) -> sql.Composed:
     """Records of the entity before any of them is dropped as a repetition."""
     assert isinstance(plan.entity, SyncEntity)
-    return sql.SQL("SELECT count(*) FROM ({}) AS r").format(_records(plan.entity, fetch_id, []))
+    records = _records(plan.entity, fetch_id, [], sql.SQL(""))
+    return sql.SQL("SELECT count(*) FROM ({}) AS r").format(records)
 
 
-def _records(entity: SyncEntity, fetch_id: int, values: Sequence[sql.Composable]) -> sql.Composed:
-    """Each record, or each element of its array, with its place."""
+def _last_versions(plan: EntityPlan, fetch_id: int) -> sql.Composable:
+    """A join that leaves the last version of each record around elements.
+
+    What was taken off its array meanwhile is in an earlier version, under a key that does not come again.
+    """
+    assert isinstance(plan.entity, SyncEntity)
+    paths = _record_key(plan)
+    if plan.entity.source.records is None or not paths:
+        return sql.SQL("")
+    key = [
+        sql.SQL("v.payload #>> {}::text[]").format(sql.Literal([str(step) for step in steps]))
+        for steps in paths
+    ]
+    keyless = sql.SQL(" OR ").join(sql.SQL("({}) IS NULL").format(part) for part in key)
+    return sql.SQL(
+        " JOIN (SELECT max(v.seq) AS seq FROM {raw} AS v GROUP BY v.taken, {key}, "
+        "CASE WHEN {keyless} THEN v.seq END) AS last ON last.seq = w.seq"
+    ).format(raw=raw_table(fetch_id), key=COMMA.join(key), keyless=keyless)
+
+
+def _record_key(plan: EntityPlan) -> list[tuple[Step, ...]]:
+    """What tells a record from another: the key of its resource, and what the entity's key has of it."""
+    entity, sync = plan.entity, plan.migration
+    assert isinstance(entity, SyncEntity) and isinstance(sync, Sync) and entity.source.resource
+    parent = entity.source.parent
+    fields = [parent[name].path for name in entity.source_key if name in parent]
+    found = [path_steps(path) for path in fields if path != ORDINAL]
+    try:
+        found += [path_steps(path) for path in sync.resources[entity.source.resource].key]
+    except ValueError:
+        pass  # a filter, which Postgres reads otherwise
+    return list(dict.fromkeys(found))
+
+
+def _records(
+    entity: SyncEntity, fetch_id: int, values: Sequence[sql.Composable], last: sql.Composable
+) -> sql.Composed:
+    """Each record, or each element of its array, with its place; ``last`` joins those that count."""
     elements: sql.Composable = sql.SQL("")
     place: sql.Composable = sql.SQL("1")
     if entity.source.records is not None:
@@ -129,7 +166,7 @@ def _records(entity: SyncEntity, fetch_id: int, values: Sequence[sql.Composable]
     listed = COMMA.join(
         [*values, sql.SQL("w.seq AS sinew_seq"), sql.SQL("{} AS sinew_place").format(place)]
     )
-    return sql.SQL("SELECT {} FROM {} AS w{}").format(listed, raw_table(fetch_id), elements)
+    return sql.SQL("SELECT {} FROM {} AS w{}{}").format(listed, raw_table(fetch_id), last, elements)
 
 
 def _json_path(path: str) -> str:

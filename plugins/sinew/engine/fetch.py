@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -18,6 +19,7 @@ from sinew.engine.batch import FETCH_LOCK
 from sinew.engine.session import connect, drop_tables, translated
 from sinew.errors import (
     ApiRefusedError,
+    CollectionChangedError,
     ConfigurationError,
     InterruptedStepError,
     PaginationError,
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from sinew.engine.steps import Context
 
 log = logging.getLogger(__name__)
+
+# What an API answers to a bookmark that it has forgotten.
+_FORGOTTEN = (400, 410)
 
 
 @dataclass(frozen=True)
@@ -139,16 +144,25 @@ def _read(
     start = fetch.cursor if fetch.state == "begun" and _there(home, fetch.id) else None
     assert context.open_api is not None
     with context.open_api() as session:
+        pages = partial(_pages, context, home, session, fetch, window_id, name)
         if start is not None:
             try:
-                _store(home, fetch, _pages(context, home, session, fetch, window_id, name, start))
+                _store(home, fetch, pages(start))
                 return
-            except (ApiRefusedError, PaginationError) as error:
-                # Its place in the list may have expired meanwhile.
+            except (ApiRefusedError, PaginationError, CollectionChangedError) as error:
+                # Its place in the list may have expired meanwhile, or moved: a later try would meet the same.
                 log.warning("%s; %s is read from its beginning", error, name)
-        _empty(home, fetch)
-        pages = _pages(context, home, session, fetch, window_id, name, None)
-        _store(home, fetch, pages, resumable=resource.each is None)
+        try:
+            _empty(home, fetch)
+            _store(home, fetch, pages(None), resumable=resource.each is None)
+        except ApiRefusedError as error:
+            if error.status not in _FORGOTTEN or not isinstance(resource.incremental, Bookmark):
+                raise
+            log.warning(
+                "%s; the last run's bookmark may be too old: all of %s is read", error, name
+            )
+            _empty(home, fetch)
+            _store(home, fetch, pages(None, everything=True))
 
 
 def _empty(home: psycopg.Connection, fetch: Fetch) -> None:
@@ -166,6 +180,8 @@ def _pages(
     window_id: int,
     name: str,
     start: Mapping[str, Any] | None,
+    *,
+    everything: bool = False,
 ) -> Iterator[Page]:
     from sinew.api.dependents import read_each
     from sinew.api.pages import read_pages
@@ -173,7 +189,7 @@ def _pages(
     sync = _sync(context)
     resource = sync.resources[name]
     if resource.each is None:
-        parameters = _asked(home, sync, fetch, name)
+        parameters = {} if everything else _asked(home, sync, fetch, name)
         return read_pages(session, resource, parameters, start=start)
     parents = _parents(context, home, window_id, resource)
     return read_each(session, resource, parents, {})

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sinew.errors import ConfigurationError
+from sinew.spec.resources import Window
 from sinew.spec.sync import Sync
 
 
@@ -36,7 +37,7 @@ def chosen_window(
     A sync that is read by windows goes on where its latest complete window ends (``last_end``).
     """
     now = datetime.now(UTC)
-    end = upper or now
+    end = upper or _as_written(sync, now)
     if end > now:
         raise ConfigurationError(
             f"the window of {sync.name} would end at {end.isoformat()}, which is still to come: what changes until "
@@ -50,3 +51,16 @@ def chosen_window(
                 "begin: give `from`, such as 2026-01-01T00:00:00+00:00"
             )
     return lower, end
+
+
+def _as_written(sync: Sync, now: datetime) -> datetime:
+    """The latest moment up to now that every API that is asked for a window can be told."""
+    from sinew.api.windows import latest_written
+
+    asked = [resource.incremental for resource in sync.resources.values()]
+    windows = [incremental for incremental in asked if isinstance(incremental, Window)]
+    # Once for each, as what one format can say may be too fine for one before it.
+    for _ in windows:
+        for window in windows:
+            now = latest_written(now, window)
+    return now

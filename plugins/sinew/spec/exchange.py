@@ -149,8 +149,8 @@ class Retry(Model):
     )
     longest_wait: Seconds = Field(
         default=300,
-        description="Longest wait that the server may ask for (Retry-After) and get, in seconds; "
-        "beyond it the task ends, and says when it may be tried again.",
+        description="Longest wait that the server may ask for (Retry-After, a quota that is used up) and get, "
+        "in seconds; beyond it the task ends, and says when it may be tried again.",
         examples=[300],
     )
 

@@ -46,7 +46,8 @@ class Sized(Paged):
     )
     has_more: JsonPath | None = Field(
         default=None,
-        description="Where the answer says whether there is another page (true or false).",
+        description="Where the answer says whether there is another page (true or false). Where it does not "
+        "say so, the style's other signs tell.",
         examples=["$.has_more"],
     )
 

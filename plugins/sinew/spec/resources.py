@@ -58,8 +58,8 @@ class Moments(Model):
     )
     precision: Literal["seconds", "milliseconds", "microseconds"] = Field(
         default="microseconds",
-        description="Decimals of `rfc3339`. A moment that is finer than the format can say is an "
-        "error, never rounded.",
+        description="Decimals of `rfc3339`. A bound of a window that is finer than the format "
+        "can say is an error, never rounded; with `by: since` the reading begins a bit earlier.",
         examples=["seconds"],
     )
     zone: Annotated[Text, AfterValidator(zone_name)] = Field(
@@ -78,7 +78,7 @@ class Window(Moments):
     """The API takes a window: records that changed from one moment up to another.
 
     Windows are half-open. Where the API sees its bounds otherwise, a bound is moved by the smallest
-    step that the format can say.
+    step that the format can say, unless records could lie within that step.
     """
 
     by: Literal["window"] = Field(description="Two parameters bound a window.", examples=["window"])
