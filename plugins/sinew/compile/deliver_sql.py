@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from psycopg import sql
 
 from sinew.compile.bounds import ALWAYS, NEVER, Range, in_window
+from sinew.compile.earlier_sql import read_later
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import AND, COMMA, equal, staged_key
 from sinew.compile.table_sql import MOMENT, staging_table
@@ -180,12 +181,13 @@ def gone(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
         for i, name in enumerate(plan.entity.source_key, start=1)
     )
     return sql.SQL(
-        "(w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window} "
+        "(w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window} AND NOT {later} "
         "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
         "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' "
         "AND j.rule NOT IN ({refused}, {undeliverable}) AND {same_key})"
     ).format(
         in_window=in_window(sql.SQL("w.moment"), range_) if range_.kind == "window" else ALWAYS,
+        later=read_later(batch_id),
         staging=staging_table(batch_id),
         staged=AND.join(staged_key(plan)),
         batch=sql.Literal(batch_id),
