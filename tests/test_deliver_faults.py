@@ -228,6 +228,18 @@ class TestLostAnswers:
         assert keyless.run().deleted == 1
         assert keyless.same()
 
+    def test_an_update_did_not_arrive_because_some_columns_agree(
+        self, keyless: DeliverCase
+    ) -> None:
+        keyless.say("update: {method: PUT", "update: {method: PATCH")
+        compared = keyless.text[keyless.text.index("{email: $.email, full_name") :]
+        keyless.say(compared, "{email: $.email}\n")
+        keyless.run()
+        keyless.sql("UPDATE crm.customers SET full_name = 'New' WHERE id = 3")
+        keyless.shop.control.fail_next("drop_before", 1, method="PATCH")
+        assert keyless.run().loaded == 1
+        assert keyless.same()
+
 
 class TestDoubts:
     """A row was changed, sent, and its task died; then the row changed again."""
@@ -267,6 +279,32 @@ class TestDoubts:
         self.in_doubt(delivery, "POST")
         gone = next(iter(delivery.contacts()))
         delivery.sql("DELETE FROM crm.customers WHERE id = %s", gone)
+        delivery.run()
+        assert delivery.same()
+
+    def test_a_new_row_arrives_once_though_another_of_its_request_changed_meanwhile(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say(SINGLE, BULK)
+        delivery.fill(20)
+        self.in_doubt(delivery, "POST")
+        delivery.sql("UPDATE crm.customers SET full_name = 'Newer' WHERE id = 5")
+        delivery.run()
+        assert delivery.same()
+        applied = times_applied(delivery.shop.store)
+        assert {key for key, times in applied.items() if times > 1} == {"5"}
+
+    def test_a_deletion_that_is_called_off_creates_the_row_anew(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say("update: {method: PUT", "update: {method: PATCH")
+        delivery.fill(2)
+        delivery.run()
+        delivery.sql("DELETE FROM crm.customers WHERE id = 2")
+        self.in_doubt(delivery, "DELETE")
+        delivery.sql(
+            "INSERT INTO crm.customers SELECT 2, 'c2@shop.example', 'Name 2', 'DE', 0.5, true"
+        )
         delivery.run()
         assert delivery.same()
 
@@ -332,6 +370,20 @@ class TestRefusals:
         assert delivery.run().loaded == 1
         assert delivery.same()
 
+    def test_a_row_that_goes_back_lets_the_run_that_failed_by_it_end(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say("max_rejects: 0.5", "max_rejects: 0")
+        delivery.fill(3)
+        delivery.run()
+        delivery.sql("UPDATE crm.customers SET email = 'none' WHERE id = 2")
+        batch = delivery.plan("again")
+        with pytest.raises(GateFailedError):
+            delivery.step(batch, "validate")
+        delivery.sql("UPDATE crm.customers SET email = 'c2@shop.example' WHERE id = 2")
+        run = delivery.finish("again", batch)
+        assert (run.loaded, run.unchanged, run.rejected) == (0, 3, 0)
+
     def test_redeliver_sends_it_again_as_it_is(self, delivery: DeliverCase) -> None:
         delivery.fill(3)
         with delivery.shop.store.writing() as store:
@@ -360,6 +412,58 @@ class TestRefusals:
         assert windows == [bounds]
         run = delivery.run(*bounds)
         assert (run.unchanged, run.rejected, waiting_windows(delivery.context())) == (1, 1, [])
+
+    def test_a_record_that_somebody_deleted_at_the_api_is_created_anew(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say("update: {method: PUT", "update: {method: PATCH")
+        delivery.fill(2)
+        delivery.run()
+        with delivery.shop.store.writing() as store:
+            store.execute("DELETE FROM contacts WHERE external_id = '2'")
+        delivery.sql("UPDATE crm.customers SET full_name = 'New' WHERE id = 2")
+        assert delivery.run().rejected == 1
+        sent = len(entries(delivery.shop.store))
+        assert delivery.run().rejected == 1
+        assert len(entries(delivery.shop.store)) == sent
+        assert redeliver(delivery.context()) == 1
+        run = delivery.run()
+        assert (run.loaded, run.rejected) == (1, 0)
+        assert delivery.same()
+
+    def test_redeliver_names_the_window_to_which_a_row_has_moved(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say("    key: [id]\n", "    key: [id]\n    watermark: {column: updated_at}\n")
+        delivery.without("      updated: {from: updated_at}\n", "    deliver:")
+        delivery.say(", updated: $.updated", "")
+        delivery.fill(2)
+        delivery.sql("UPDATE crm.customers SET email = 'none' WHERE id = 2")
+        days = [f"2026-05-0{day}T00:00:00+00:00" for day in (1, 2, 3)]
+        delivery.run(*days[:2])
+        delivery.sql("UPDATE crm.customers SET updated_at = '2026-05-02 12:00Z' WHERE id = 2")
+        with pytest.raises(GateFailedError):
+            delivery.run(*days[1:])
+        assert redeliver(delivery.context()) == 1
+        assert waiting_windows(delivery.context()) == [
+            (datetime.fromisoformat(days[1]), datetime.fromisoformat(days[2]))
+        ]
+
+    def test_a_row_whose_earlier_record_the_api_does_not_delete_is_a_reject(
+        self, delivery: DeliverCase
+    ) -> None:
+        delivery.say("from: id, do", "from: email, do")
+        delivery.say(
+            'delete: {method: DELETE, path: "/contacts/{external_id}"}',
+            'delete: {method: PATCH, path: "/contacts/{external_id}", body: {email: none}}',
+        )
+        delivery.fill(3)
+        delivery.run()
+        delivery.sql("UPDATE crm.customers SET email = 'new@shop.example' WHERE id = 3")
+        for _ in range(2):
+            run = delivery.run()
+            assert (run.loaded, run.unchanged, run.rejected) == (0, 2, 1)
+            assert sorted(delivery.contacts()) == [f"c{i}@shop.example" for i in (1, 2, 3)]
 
     def test_redeliver_lets_a_sync_read_from_the_oldest_refused_row_on(
         self, delivery: DeliverCase

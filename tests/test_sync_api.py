@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -365,6 +366,36 @@ class TestSince:
             sync_case.run(None, "2026-12-02T00:00:00+00:00")
         changing_shop.store.change_order(9, "total", '"2.00"', "2026-11-02T00:00:00.000000Z")
         sync_case.run(None, "2026-12-03T00:00:00+00:00")
+        assert loaded_orders(sync_case) == expected(changing_shop)
+
+    def position(self, sync_case: SyncCase) -> datetime | None:
+        ((moment,),) = sync_case.rows("SELECT moment FROM sinew.position WHERE name = 'orders'")
+        assert moment is None or isinstance(moment, datetime)
+        return moment
+
+    def test_records_that_are_asked_for_by_another_do_not_move_the_position(
+        self, sync_case: SyncCase, changing_shop: ShopServer
+    ) -> None:
+        sync_case.text = TestDependentResources.LINES.replace(
+            "incremental: {by: window, from_parameter: updated_from, to_parameter: updated_to}",
+            "incremental: {by: since, parameter: updated_since}",
+        )
+        sync_case.run(None, "2026-12-01T00:00:00+00:00")
+        newest = max(order["updated_at"] for order in shop_orders(changing_shop).values())
+        assert self.position(sync_case) == datetime.fromisoformat(newest)
+
+    def test_nor_do_elements_that_have_moments_of_their_own(
+        self, sync_case: SyncCase, changing_shop: ShopServer
+    ) -> None:
+        sync_case.text = self.SINCE.replace("changed: $.updated_at", "changed: $.created_at")
+        march = "2026-03-01T00:00:00.000000Z"
+        for id_ in (1, 2):
+            changing_shop.store.change_order(
+                id_, "created_at", '"2030-01-01T00:00:00.000000Z"', march
+            )
+        sync_case.run(None, "2026-12-01T00:00:00+00:00")
+        changing_shop.store.change_order(9, "status", '"returned"', "2026-11-02T00:00:00.000000Z")
+        sync_case.run(None, "2026-12-02T00:00:00+00:00")
         assert loaded_orders(sync_case) == expected(changing_shop)
 
 

@@ -203,6 +203,10 @@ class InputLostError(RetriableError):
     """What an earlier step left is gone or changed, as after a crash; the batch is read again."""
 
 
+class OvertakenError(InputLostError):
+    """What a step is about to write is older than what another run has written; the batch is read again."""
+
+
 class ThrottledError(RetriableError):
     """An API asks to wait longer than a task may; ``retry_at`` (UTC) says until when."""
 

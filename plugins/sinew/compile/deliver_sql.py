@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from psycopg import sql
 
 from sinew.compile.bounds import ALWAYS, NEVER, Range, in_window
+from sinew.compile.earlier_sql import read_later
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import AND, COMMA, equal, staged_key
 from sinew.compile.table_sql import MOMENT, staging_table
@@ -35,6 +36,8 @@ def fate(plan: EntityPlan, range_: Range) -> sql.Composed:
         "WHEN w.sending IS NULL AND w.target_hash = s.sinew_target_hash AND {same} THEN 'unchanged' "
         "WHEN w.refused_hash = s.sinew_target_hash "
         "AND w.sending_hash IS DISTINCT FROM s.sinew_target_hash THEN 'refused' "
+        # The record under its earlier key is still there, and was not to be deleted.
+        "WHEN w.refused_hash = w.target_hash AND NOT ({same}) THEN 'refused' "
         "WHEN w.target_hash IS NOT NULL AND {same} THEN 'update' ELSE 'create' END"
     ).format(newer=_newer(range_), same=_same_target(plan))
 
@@ -64,13 +67,15 @@ def staged_entries(plan: EntityPlan, batch_id: int) -> sql.Composed:
 def settle_unchanged(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
     """Entries of rows that the API has already follow the source: when the row changed there, and its raw hash.
 
-    Such a row belongs to the batch that delivered it, whatever came between.
+    Such a row belongs to the batch that delivered it, whatever came between: a refusal of another version, too.
     """
     return sql.SQL(
         "UPDATE {ledger} AS w SET state = 'live', refused_hash = NULL, source_hash = s.sinew_source_hash, "
-        "moment = s.{moment}, batch_id = coalesce((SELECT r.batch_id FROM sinew.receipt AS r WHERE r.id = w.receipt), "
-        "w.batch_id) FROM {staging} AS s WHERE {key} AND {fate} = 'unchanged' AND (w.state <> 'live' "
-        "OR w.refused_hash IS NOT NULL OR w.source_hash IS DISTINCT FROM s.sinew_source_hash "
+        "moment = s.{moment}, batch_id = coalesce((SELECT r.batch_id FROM sinew.receipt AS r WHERE r.id = w.receipt "
+        "AND r.status = 'accepted'), (SELECT r.batch_id FROM sinew.receipt AS r WHERE r.mapping = {mapping} "
+        "AND r.entity = {entity} AND r.source_key = {source_key} AND r.status = 'accepted' "
+        "ORDER BY r.id DESC LIMIT 1), w.batch_id) FROM {staging} AS s WHERE {key} AND {fate} = 'unchanged' "
+        "AND (w.state <> 'live' OR w.refused_hash IS NOT NULL OR w.source_hash IS DISTINCT FROM s.sinew_source_hash "
         "OR w.moment IS DISTINCT FROM s.{moment})"
     ).format(**_followed(plan, batch_id, range_))
 
@@ -78,8 +83,8 @@ def settle_unchanged(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Comp
 def settle_refused(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
     """The same for rows that stay refused, because they are as they were when the API refused them."""
     return sql.SQL(
-        "UPDATE {ledger} AS w SET state = 'rejected', source_hash = s.sinew_source_hash, moment = s.{moment} "
-        "FROM {staging} AS s WHERE {key} AND {fate} = 'refused' AND (w.state <> 'rejected' "
+        "UPDATE {ledger} AS w SET state = 'rejected', source_hash = s.sinew_source_hash, moment = s.{moment}, "
+        "batch_id = {batch} FROM {staging} AS s WHERE {key} AND {fate} = 'refused' AND (w.state <> 'rejected' "
         "OR w.source_hash IS DISTINCT FROM s.sinew_source_hash OR w.moment IS DISTINCT FROM s.{moment})"
     ).format(**_followed(plan, batch_id, range_))
 
@@ -87,6 +92,10 @@ def settle_refused(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Compos
 def _followed(plan: EntityPlan, batch_id: int, range_: Range) -> dict[str, sql.Composable]:
     return {
         "ledger": plan.ledger,
+        "mapping": sql.Literal(plan.migration.name),
+        "entity": sql.Literal(plan.entity.name),
+        "source_key": _staged_key_json(plan),
+        "batch": sql.Literal(batch_id),
         "staging": staging_table(batch_id),
         "key": AND.join(staged_key(plan)),
         "fate": fate(plan, range_),
@@ -180,12 +189,13 @@ def gone(plan: EntityPlan, batch_id: int, range_: Range) -> sql.Composed:
         for i, name in enumerate(plan.entity.source_key, start=1)
     )
     return sql.SQL(
-        "(w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window} "
+        "(w.target_hash IS NOT NULL OR w.sending IS NOT NULL) AND {in_window} AND NOT {later} "
         "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
         "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' "
         "AND j.rule NOT IN ({refused}, {undeliverable}) AND {same_key})"
     ).format(
         in_window=in_window(sql.SQL("w.moment"), range_) if range_.kind == "window" else ALWAYS,
+        later=read_later(batch_id),
         staging=staging_table(batch_id),
         staged=AND.join(staged_key(plan)),
         batch=sql.Literal(batch_id),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
-from sinew.compile.bounds import ALWAYS, Range, earlier_phases, in_window
+from sinew.compile.bounds import ALWAYS, NEVER, Range, earlier_phases, in_window
 from sinew.compile.column_values import KEYLESS_KEY
 from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.load_sql import AND, HELD, ledger_range, ledger_target, staged_key
@@ -59,8 +59,24 @@ def mark_vanished(
     )
 
 
-def delete_marked(plan: EntityPlan) -> sql.Composed:
-    """Delete target rows whose tombstone still claims them, unless a living entry claims the row as well."""
+def select_marked(plan: EntityPlan) -> sql.Composed:
+    """Tombstones that still claim a target row."""
+    return sql.SQL(
+        "SELECT w.ctid FROM {} AS w WHERE w.state = 'deleted' AND w.target_hash IS NOT NULL"
+    ).format(plan.ledger)
+
+
+def _among(tombstones: Sequence[str] | None) -> sql.Composable:
+    if tombstones is None:
+        return ALWAYS
+    return sql.SQL("w.ctid = ANY({}::tid[])").format(sql.Literal(list(tombstones)))
+
+
+def delete_marked(plan: EntityPlan, tombstones: Sequence[str] | None = None) -> sql.Composed:
+    """Delete target rows whose tombstone still claims them, unless a living entry claims the row as well.
+
+    ``tombstones`` says which, by their place in the row ledger; default: all.
+    """
     same = AND.join(
         sql.SQL("o.{0} = w.{0}").format(sql.Identifier(f"t{i}"))
         for i in range(1, len(plan.target_key) + 1)
@@ -74,15 +90,15 @@ def delete_marked(plan: EntityPlan) -> sql.Composed:
     )
     return sql.SQL(
         "DELETE FROM {} AS t USING {} AS w WHERE {} AND w.state = 'deleted' AND w.target_hash IS NOT NULL "
-        "AND NOT ({})"
-    ).format(plan.target, plan.ledger, ledger_target(plan), claimed)
+        "AND {} AND NOT ({})"
+    ).format(plan.target, plan.ledger, ledger_target(plan), _among(tombstones), claimed)
 
 
-def release_marked(plan: EntityPlan) -> sql.Composed:
+def release_marked(plan: EntityPlan, tombstones: Sequence[str] | None = None) -> sql.Composed:
     """Let tombstones go of the target rows that were taken out."""
     return sql.SQL(
-        "UPDATE {} SET target_hash = NULL WHERE state = 'deleted' AND target_hash IS NOT NULL"
-    ).format(plan.ledger)
+        "UPDATE {} AS w SET target_hash = NULL WHERE w.state = 'deleted' AND w.target_hash IS NOT NULL AND {}"
+    ).format(plan.ledger, _among(tombstones))
 
 
 def vanished(
@@ -113,7 +129,7 @@ def vanished(
         for i, name in enumerate(plan.entity.source_key or KEYLESS_KEY, start=1)
     )
     return sql.SQL(
-        "{in_range} AND {in_window} AND w.state = ANY({states}) AND {brought} "
+        "{in_range} AND {in_window} AND w.state = ANY({states}) AND {brought} AND NOT {later} "
         "AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {staged}) "
         "AND NOT EXISTS (SELECT FROM sinew.reject AS j WHERE j.batch_id = {batch} AND j.scope = 'row' AND {same_key})"
     ).format(
@@ -121,11 +137,20 @@ def vanished(
         in_window=in_window(sql.SQL("w.moment"), range_) if range_.kind == "window" else ALWAYS,
         states=sql.Literal(list(states)),
         brought=brought,
+        later=read_later(batch_id) if plan.windowed else NEVER,
         staging=staging_table(batch_id),
         staged=AND.join(staged_key(plan)),
         batch=sql.Literal(batch_id),
         same_key=same_key,
     )
+
+
+def read_later(batch_id: int) -> sql.Composed:
+    """Predicate over the row ledger: a batch that was read later than this one has brought or seen the row."""
+    return sql.SQL(
+        "EXISTS (SELECT FROM sinew.batch AS b WHERE b.id = w.batch_id "
+        "AND b.read_at > (SELECT m.read_at FROM sinew.batch AS m WHERE m.id = {}))"
+    ).format(sql.Literal(batch_id))
 
 
 def delete_plain_rows(plan: EntityPlan) -> sql.Composed:

@@ -11,6 +11,7 @@ from sinew.compile.deliver_sql import REFUSED, UNDELIVERABLE, fate, staged_entri
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.load_sql import AND, COMMA, equal
 from sinew.compile.table_sql import staging_table
+from sinew.spec.sync import SyncEntity
 
 # Only while the attempt holds the batch; another that wants to take over waits until this has committed.
 _HELD = "held AS MATERIALIZED (SELECT FROM sinew.batch WHERE id = {batch} AND attempt = {attempt} FOR NO KEY UPDATE)"
@@ -81,7 +82,7 @@ def keep_receipts(plan: EntityPlan, batch_id: int, attempt: int) -> sql.Composed
         attempt=sql.Literal(attempt),
         refused=sql.Literal(REFUSED),
         ledger=plan.ledger,
-        updates=sql.SQL(_FOLLOWS),
+        updates=_follows(plan),
         mine=mine,
     )
 
@@ -92,9 +93,20 @@ state = CASE g.status WHEN 'refused' THEN 'rejected' WHEN 'unknown' THEN w.state
 target_hash = CASE WHEN g.status = 'accepted' THEN CASE WHEN g.change <> 'delete' THEN g.version END
     ELSE w.target_hash END,
 refused_hash = CASE g.status WHEN 'refused' THEN g.version WHEN 'unknown' THEN w.refused_hash END,
-sending = CASE g.status WHEN 'unknown' THEN w.sending WHEN 'refused' THEN g.doubt END,
-sending_hash = CASE g.status WHEN 'unknown' THEN w.sending_hash WHEN 'refused' THEN g.doubt_version END,
+sending = CASE g.status WHEN 'unknown' THEN w.sending WHEN 'refused' THEN
+    CASE WHEN {no_record} THEN 'delete' ELSE g.doubt END END,
+sending_hash = CASE g.status WHEN 'unknown' THEN w.sending_hash WHEN 'refused' THEN
+    CASE WHEN {no_record} THEN w.target_hash ELSE g.doubt_version END END,
 receipt = CASE WHEN g.status = 'unknown' THEN w.receipt ELSE kept.id END"""
+
+
+def _follows(plan: EntityPlan) -> sql.Composed:
+    delivery = plan.entity.deliver if isinstance(plan.entity, SyncEntity) else None
+    no_record = "false"
+    if delivery is not None and delivery.read_back is not None:
+        # As if the record had been deleted by somebody: it is looked for before anything is sent again.
+        no_record = "g.change = 'update' AND g.http_status IN (404, 410)"
+    return sql.SQL(_FOLLOWS).format(no_record=sql.SQL(no_record))
 
 
 # --- what it came to

@@ -73,11 +73,15 @@ def set_mark(
 
 
 def count_vanished(plan: EntityPlan, batch_id: int, phase: str, range_: Range) -> sql.Composed:
-    """Rows that an earlier run brought and this one no longer found, and all that it could have found."""
+    """Rows that an earlier run read and this one no longer found; those of them that the target has; all it has here.
+
+    A reject that never came to the target has no target key.
+    """
     # Each count by itself: as the filter of one, the search for staged rows would run once for every entry.
     return sql.SQL(
-        "SELECT (SELECT count(*) FROM {ledger} AS w WHERE {gone}), "
-        "(SELECT count(*) FROM {ledger} AS w WHERE w.state = 'live' AND {in_window})"
+        "SELECT gone.*, (SELECT count(*) FROM {ledger} AS w WHERE w.state IN ('live', 'rejected') "
+        "AND w.t1 IS NOT NULL AND {in_window}) FROM (SELECT count(*), count(*) FILTER (WHERE w.t1 IS NOT NULL) "
+        "FROM {ledger} AS w WHERE {gone}) AS gone"
     ).format(
         gone=vanished(plan, batch_id, phase, range_),
         ledger=plan.ledger,

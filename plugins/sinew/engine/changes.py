@@ -83,6 +83,18 @@ def repeatable(delivery: Delivery, kind: ChangeKind) -> bool:
     return "idempotency_key" in fields_in(change.body)
 
 
+def regrouped(delivery: Delivery, kind: ChangeKind) -> bool:
+    """Whether a new row is looked up before it is sent again with others than before, under another idempotency key.
+
+    The key of a request with several rows in a header is that of all of them; one of them may have changed meanwhile.
+    """
+    change = delivery.change(kind)
+    if kind != "create" or change is None or delivery.read_back is None:
+        return False
+    own_key = "idempotency_key" in fields_in(change.body)
+    return delivery.in_bulk(kind) and change.method not in IDEMPOTENT and not own_key
+
+
 def read_changes(home: Endpoint, query: sql.Composed) -> Generator[Change]:
     """The changes that a query selects, over a connection of its own: what is sent meanwhile does not alter them.
 

@@ -24,7 +24,7 @@ from sinew.api.outgoing import OutRow, Receipt
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.receipt_sql import keep_receipts, mark_sending
 from sinew.engine.batch import Batch, hold_still
-from sinew.engine.changes import Change, delivery_of, repeatable
+from sinew.engine.changes import Change, delivery_of, regrouped, repeatable
 from sinew.errors import MismatchError
 from sinew.spec.delivery import CHANGES, Delivery
 
@@ -60,7 +60,8 @@ class Courier:
         Raises what the API's client raises, once the receipts of all that was under way are kept.
         """
         safe = all(repeatable(self.delivery, kind) for kind in CHANGES)
-        noted = _NOTED if safe else self._smallest()
+        looked_up = any(regrouped(self.delivery, kind) for kind in CHANGES)
+        noted = _NOTED if safe and not looked_up else self._smallest()
         rows = self._noted(iter(changes), noted)
         parcels = deliver_parcels(self.session, self.delivery, rows)
         try:

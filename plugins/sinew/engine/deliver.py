@@ -27,6 +27,7 @@ from sinew.engine.changes import HASHED_HERE, Change, delivery_of, read_changes
 from sinew.engine.courier import Courier
 from sinew.engine.doubts import settle_doubts
 from sinew.engine.load import promote, prove_staging
+from sinew.engine.reading_order import refuse_overtaken
 from sinew.engine.session import Endpoint, connect, translated
 from sinew.engine.vanished import refuse_too_many
 from sinew.errors import ConfigurationError, OutcomeUnknownError
@@ -52,6 +53,7 @@ def load_delivery(
     """
     began = monotonic()
     with translated(f"load {batch.title}"), entity_held(home, plan):
+        refuse_overtaken(home, plan, batch)
         _promote(home, plan, batch)
         if _anything(home, plan, batch):
             _send(context, home, plan, batch)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sinew.api.outgoing import Receipt
 from sinew.api.read_back import Comparison, read_back
 from sinew.compile.entity_plan import EntityPlan
-from sinew.engine.changes import Change, delivery_of, repeatable
+from sinew.engine.changes import Change, delivery_of, regrouped, repeatable
 from sinew.spec.delivery import Delivery
 
 if TYPE_CHECKING:
@@ -46,16 +46,32 @@ def settle_doubts(
 
 def _harmless(delivery: Delivery, change: Change) -> bool:
     """Whether a change does the same good whether or not what was on its way has arrived."""
+    if change.repeats and regrouped(delivery, change.kind):
+        return False
     if change.repeats or change.kind == "delete":
         return repeatable(delivery, change.kind)
     if change.sending == "update" and change.kind == "update":
         # The record is there in any case, in one version or the other.
         return True
+    if change.sending == "delete" and delivery.read_back is not None:
+        # Whether there is anything to update.
+        return False
     how = delivery.change(change.kind)
     if how is not None and how.method == "PUT":
         return True
     # A conflict tells that it has arrived.
     return change.kind == "create" and delivery.conflict == "update"
+
+
+def _proves(delivery: Delivery, plan: EntityPlan, change: Change) -> bool:
+    """Whether a record that agrees shows that the change has arrived: an update may be of what is not compared."""
+    if change.kind == "delete":
+        return True
+    compared = {
+        *plan.entity.target_key,
+        *(delivery.read_back.compare if delivery.read_back else ()),
+    }
+    return change.repeats and (change.kind == "create" or compared >= {*plan.entity.columns})
 
 
 def _look(
@@ -67,7 +83,7 @@ def _look(
 ) -> None:
     rows = (change.out(plan) for change in dark)
     for change, seen in zip(dark, read_back(session, delivery, rows), strict=True):
-        if seen.agrees and (change.repeats or change.kind == "delete"):
+        if seen.agrees and _proves(delivery, plan, change):
             found.there.append((change, _receipt(change)))
         else:
             found.send.append(_fitting(delivery, change, seen))

@@ -68,6 +68,9 @@ def extract_records(
         with home.transaction():
             counted = home.execute(record_sql.count_records(plan, fetch_id)).fetchone() or (0,)
             landed = home.execute(record_sql.insert_landing(plan, batch.id, fetch_id)).rowcount
+            began_at = home.execute(
+                "SELECT began_at FROM sinew.fetch WHERE id = %s", (fetch_id,)
+            ).fetchone() or (None,)
             rows, total, differing = home.execute(landing_evidence(plan, batch.id)).fetchone() or (
                 0,
                 0,
@@ -84,6 +87,7 @@ def extract_records(
                 "extracted",
                 "extract",
                 monotonic() - began,
+                read_at=began_at[0],
                 source_rows=rows,
                 source_hash=total,
                 repeated_rows=counted[0] - rows,
@@ -109,6 +113,8 @@ def _fill(
     began: float,
 ) -> None:
     with home.transaction():
+        # Before the source's snapshot: what began later may know more, and never less.
+        read_at = home.execute("SELECT clock_timestamp()").fetchone() or (None,)
         with source_snapshot(source) as (snapshot, position, system):
             _require_same_types(source, plan)
             sent, size = pipe(source, home, plan, batch)
@@ -131,6 +137,7 @@ def _fill(
             "extracted",
             "extract",
             monotonic() - began,
+            read_at=read_at[0],
             source_snapshot=snapshot,
             source_system=system,
             source_lsn=position,

@@ -76,6 +76,11 @@ def ask_again(home: psycopg.Connection, window_id: int | None) -> None:
     )
 
 
+def ask_anew(home: psycopg.Connection, batch_id: int) -> None:
+    """The same for one batch: a reading that another batch of the window has begun anew already will do."""
+    home.execute(statement("sync/ask_again"), {"id": batch_id})
+
+
 def _sync(context: Context) -> Sync:
     assert isinstance(context.migration, Sync)
     return context.migration

@@ -15,6 +15,7 @@ from sinew.compile import earlier_sql, load_sql, window_sql
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.transform_sql import staging_hash
 from sinew.engine.batch import ENTITY_LOCK, Batch, advance
+from sinew.engine.reading_order import refuse_overtaken
 from sinew.engine.session import translated
 from sinew.engine.vanished import clear_vanished, take_out
 from sinew.errors import ConstraintError, GateFailedError, InputLostError
@@ -40,6 +41,7 @@ def load(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> None:
     began = monotonic()
     with translated(f"load {batch.title}"), home.transaction():
         lock_entities(home, plan)
+        refuse_overtaken(home, plan, batch)
         hash_ = prove_staging(home, plan, batch)
         promote(home, batch, hash_)
         done = _write(home, plan, batch)

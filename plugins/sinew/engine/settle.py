@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
+
 import psycopg
 from psycopg import sql
 
-from sinew.compile.earlier_sql import delete_marked, release_marked
+from sinew.compile.earlier_sql import delete_marked, release_marked, select_marked
 from sinew.compile.entity_plan import EntityPlan, ledger_of
 from sinew.compile.settle_sql import forget_unsettled, settle_reference, unsettled
 from sinew.engine import ledger
 from sinew.engine.session import connect, translated
 from sinew.engine.steps import Context
+
+log = logging.getLogger(__name__)
 
 
 def settle(context: Context, phase: str) -> dict[str, int]:
@@ -43,7 +48,10 @@ def settle(context: Context, phase: str) -> dict[str, int]:
 
 
 def _take_out(home: psycopg.Connection, plan: EntityPlan, last: bool) -> None:
-    """Before the last phase a row may stay whose children belong to a phase that is still to come."""
+    """Before the last phase a row may stay whose children belong to a phase that is still to come.
+
+    A window of a sync has no last phase: children may belong to another window.
+    """
     if not plan.target_key or plan.delivers:
         return
     try:
@@ -51,8 +59,50 @@ def _take_out(home: psycopg.Connection, plan: EntityPlan, last: bool) -> None:
             home.execute(delete_marked(plan))
             home.execute(release_marked(plan))
     except psycopg.errors.ForeignKeyViolation:
-        if last:
+        if plan.windowed:
+            _take_out_some(home, plan)
+        elif last:
             raise
+
+
+def _take_out_some(home: psycopg.Connection, plan: EntityPlan) -> None:
+    """Rows of a sync that others refer to stay until those are gone, as by a run over their window; the rest goes.
+
+    The run that finds them need not be the one that lost them, so it does not fail by them.
+    """
+    left = [place for (place,) in home.execute(select_marked(plan)).fetchall()]
+    before = None
+    # Rows that refer to each other may need more than one round.
+    while left and len(left) != before:
+        before = len(left)
+        left = _still_referred_to(home, plan, left)
+    log.warning(
+        "%s rows of %s are gone from the source, but rows of the target that are still there refer to them: they go "
+        "with those",
+        len(left),
+        plan.entity.name,
+    )
+
+
+def _still_referred_to(
+    home: psycopg.Connection, plan: EntityPlan, tombstones: Sequence[str]
+) -> list[str]:
+    """Delete as many of the rows as can be deleted, by halves; returns the tombstones of the others."""
+    groups: list[Sequence[str]] = [tombstones]
+    left: list[str] = []
+    while groups:
+        group = groups.pop()
+        try:
+            with home.transaction():
+                home.execute(delete_marked(plan, group))
+                home.execute(release_marked(plan, group))
+        except psycopg.errors.ForeignKeyViolation:
+            half = len(group) // 2
+            if half:
+                groups += [group[:half], group[half:]]
+            else:
+                left += group
+    return left
 
 
 def _settle_entity(home: psycopg.Connection, plan: EntityPlan, last: bool) -> dict[str, int]:

@@ -13,16 +13,16 @@ import psycopg
 
 from sinew.compile.entity_plan import EntityPlan
 from sinew.compile.table_sql import landing_table, staging_table
-from sinew.engine.batch import LANE_LOCK, Batch, get_batch, held, note_failure, set_state
+from sinew.engine.batch import LANE_LOCK, Batch, claim, get_batch, held, note_failure, set_state
 from sinew.engine.check import check, current_contract_fingerprint, last_contract_fingerprint
 from sinew.engine.extract import extract, extract_records
-from sinew.engine.fetch import ask_again, fetched
+from sinew.engine.fetch import ask_again, ask_anew, fetched
 from sinew.engine.ledger import planned, require_active
 from sinew.engine.load import load
 from sinew.engine.session import Endpoint, connect, translated
 from sinew.engine.transform import transform
 from sinew.engine.validate import validate
-from sinew.errors import ConfigurationError, InputLostError, SinewError
+from sinew.errors import ConfigurationError, InputLostError, OvertakenError, SinewError
 from sinew.spec.pipeline import Pipeline
 from sinew.spec.sync import SyncEntity
 
@@ -106,7 +106,11 @@ def _bring(context: Context, home: psycopg.Connection, batch: Batch, goal: int) 
             if restarts > _MOST_RESTARTS:
                 raise
             log.warning("%s", error)
+            if isinstance(error, OvertakenError):
+                ask_anew(home, batch.id)
             set_state(home, batch, "planned")
+            # The gate keeps one verdict for each attempt, and the batch is judged once more.
+            claim(home, batch.id)
         batch = get_batch(home, batch.id)
 
 

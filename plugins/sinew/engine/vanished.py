@@ -22,10 +22,11 @@ def clear_vanished(home: psycopg.Connection, plan: EntityPlan, batch: Batch) -> 
     if entity.vanished == "keep":
         return 0
     where = (plan, batch.id, batch.phase, batch.range)
-    gone, all_ = home.execute(window_sql.count_vanished(*where)).fetchone() or (0, 0)
-    if not gone:
+    missing, gone, all_ = home.execute(window_sql.count_vanished(*where)).fetchone() or (0, 0, 0)
+    if not missing:
         return 0
-    refuse_too_many(entity, batch, gone, all_)
+    if gone:
+        refuse_too_many(entity, batch, gone, all_)
     if isinstance(entity.vanished, Mark):
         column = entity.vanished.mark
         home.execute(window_sql.set_mark(*where, column, _mark(plan, column)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -185,9 +186,8 @@ def complete_window(context: Context, run_id: str) -> dict[str, EntityRows]:
             ledger.lock_mapping(home, sync.name)
             window = _open_window(home, sync, run_id)
             _require_validated(home, sync, window)
-            for name in sync.entity_order:
-                if sync.scope_of(name) == "since":
-                    _set_position(home, sync, name, window)
+            for name in sorted({*_positions(sync)}):
+                _set_position(home, sync, name, window)
             home.execute(
                 "UPDATE sinew.\"window\" SET state = 'complete', completed_at = coalesce(completed_at, now()) "
                 "WHERE id = %s AND state <> 'superseded'",
@@ -220,14 +220,24 @@ def _require_validated(home: psycopg.Connection, sync: Sync, window: int) -> Non
         )
 
 
-def _set_position(home: psycopg.Connection, sync: Sync, entity: str, window: int) -> None:
+def _positions(sync: Sync) -> Iterator[str]:
+    return (_position_name(sync, name) for name in sync.entities if sync.scope_of(name) == "since")
+
+
+def _set_position(home: psycopg.Connection, sync: Sync, name: str, window: int) -> None:
     home.execute(
         statement("sync/set_position"),
-        {
-            "mapping": sync.name,
-            "name": _position_name(sync, entity),
-            "entity": entity,
-            "window": window,
-            "by_rows": sync.entities[entity].watermark is not None,
-        },
+        {"mapping": sync.name, "name": name, "window": window, "entities": _tellers(sync, name)},
     )
+
+
+def _tellers(sync: Sync, position: str) -> list[str]:
+    """Entities whose rows tell how far a resource, or an entity of a database, was read.
+
+    Those of the resource's own records. Elements within a record, and records that are asked for by another, may
+    have moments of their own, of which nothing follows for the records; elements tell where nothing else does.
+    """
+    if position not in sync.resources:
+        return [position]
+    read = {n: e for n, e in sync.entities.items() if e.source.resource == position and e.watermark}
+    return [n for n, e in read.items() if e.source.records is None] or list(read)

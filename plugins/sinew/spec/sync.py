@@ -228,7 +228,7 @@ class SyncEntity(Entity):
     max_vanished: Limit | None = Field(
         default=None,
         description="Vanished rows that one run may delete or mark: rows, or a share of those it looked "
-        "at. Default: any number, but never all of them.",
+        "at. Default: any number, but never all of what is read whole.",
         examples=[0.1],
     )
     deliver: Delivery | None = Field(
