@@ -87,6 +87,10 @@ class TestServices:
         used = [v for each in SERVICES.values() for v in each.get("volumes", []) if v[0] != "."]
         assert sorted(v.split(":")[0] for v in used) == sorted(COMPOSE["volumes"])
 
+    def test_nothing_moves_before_a_person_says_so(self) -> None:
+        name = "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"
+        assert environment("dag-processor")[name] == "True"
+
     def test_a_worker_can_be_multiplied(self) -> None:
         assert not {"container_name", "hostname", "ports"} & SERVICES["worker"].keys()
 
