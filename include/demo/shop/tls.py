@@ -85,8 +85,11 @@ class Certificates:
         return context
 
 
-def make_certificates(folder: Path) -> Certificates:
-    """Write an authority and what it signs into ``folder``, keys with mode 600; some 20 ms."""
+def make_certificates(folder: Path, *names: str) -> Certificates:
+    """Write an authority and what it signs into ``folder``, keys with mode 600; some 20 ms.
+
+    ``names`` are what the server is called besides ``HOSTS``.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     ours, theirs = trustme.CA(), trustme.CA(organization_name="Nobody knows")
     client = _issue(ours, folder / "client", common_name="shop-client")
@@ -94,7 +97,7 @@ def make_certificates(folder: Path) -> Certificates:
         folder=folder,
         authority=_authority(ours, folder / "authority.pem"),
         unknown_authority=_authority(theirs, folder / "unknown-authority.pem"),
-        server=_issue(ours, folder / "server", *HOSTS),
+        server=_issue(ours, folder / "server", *HOSTS, *names),
         wrong_host_server=_issue(ours, folder / "wrong-host-server", "elsewhere.example"),
         unknown_server=_issue(theirs, folder / "unknown-server", *HOSTS),
         client=client,

@@ -19,7 +19,7 @@ from demo.shop.api.server import ShopServer
 from demo.shop.api.store import Store
 from demo.shop.api.verify import Unauthorized, Verifier, in_thread
 from demo.shop.authserver.server import AuthServer
-from demo.shop.serve import TlsSettings, peer_certificate
+from demo.shop.serve import HOST, TlsSettings, peer_certificate
 from demo.shop.tls import Certificates, make_certificates
 from sinew.auth.checks import validate_access_token
 from sinew.auth.jwks import KeySource
@@ -40,25 +40,33 @@ class Ports:
 
 
 @contextmanager
-def serving(folder: Path, ports: Ports = Ports()) -> Iterator[dict[str, Any]]:
-    """Run all three; yields the Airflow connections that lead to them, secrets included, and their ports."""
-    certificates = make_certificates(folder / "tls")
+def serving(folder: Path, ports: Ports = Ports(), host: str = HOST) -> Iterator[dict[str, Any]]:
+    """Run all three; yields the Airflow connections that lead to them, secrets included, and their ports.
+
+    ``host`` is where they listen and what they are called. The shop speaks TLS too unless that is this
+    machine alone: a token goes nowhere else without it.
+    """
+    certificates = make_certificates(folder / "tls", *(() if host == HOST else (host,)))
+    server = certificates.server
+    tls = None if host == HOST else TlsSettings(server.certificate, server.key)
     with ExitStack() as stack:
-        authorization = stack.enter_context(AuthServer(tls=certificates, port=ports.authorization))
+        authorization = stack.enter_context(
+            AuthServer(tls=certificates, host=host, port=ports.authorization)
+        )
         shop = ShopServer(
             stack.enter_context(_orders(folder / "shop.sqlite")),
             verify=_bearer(authorization, SHOP, "orders:read"),
+            host=host,
             port=ports.shop,
+            tls=tls,
         )
         marketing = ShopServer(
             stack.enter_context(Store(folder / "marketing.sqlite")),
             verify=_bearer(authorization, MARKETING, "contacts:write"),
+            host=host,
             port=ports.marketing,
             tls=TlsSettings(
-                certificates.server.certificate,
-                certificates.server.key,
-                client_ca=certificates.authority,
-                demand=True,
+                server.certificate, server.key, client_ca=certificates.authority, demand=True
             ),
         )
         stack.enter_context(shop)
@@ -147,8 +155,8 @@ def _shop_connection(
             "client_secret": client.secret,
             "scope": "orders:read",
             "resource": SHOP,
-            "tls": {"ca": str(certificates.authority)},
         },
+        {"ca": str(certificates.authority)},
     )
 
 
@@ -186,10 +194,5 @@ def _marketing_connection(
     return _connection(url, auth, tls)
 
 
-def _connection(
-    url: str, auth: dict[str, Any], tls: dict[str, Any] | None = None
-) -> dict[str, Any]:
-    extra: dict[str, Any] = {"auth": auth}
-    if tls is not None:
-        extra["tls"] = tls
-    return {"conn_type": "sinew_http", "host": url, "extra": extra}
+def _connection(url: str, auth: dict[str, Any], tls: dict[str, Any]) -> dict[str, Any]:
+    return {"conn_type": "sinew_http", "host": url, "extra": {"auth": auth, "tls": tls}}
