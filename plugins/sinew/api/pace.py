@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from math import inf
 
-from sinew.api.rate_headers import Quota
+from sinew.api.rate_headers import LONGEST_WAIT, Quota
 from sinew.errors import InterruptedStepError, ThrottledError
 
 # The server's windows and ours do not begin together: evenly spaced at exactly its limit, N + 1 requests
@@ -17,8 +17,6 @@ from sinew.errors import InterruptedStepError, ThrottledError
 _BELOW_CEILING = 0.96
 # From this share of a quota on, what is left is spread over the time that is left.
 _LOW = 0.1
-# A year: beyond any wait that makes sense, and within the calendar.
-_FARTHEST = 366 * 86_400.0
 # How long a wait goes on without asking whether to stop, in seconds.
 _LOOK_UP = 0.5
 
@@ -116,7 +114,7 @@ class Pace:
 
 
 def _throttled(wait: float, longest: float) -> ThrottledError:
-    at = datetime.now(UTC) + timedelta(seconds=min(wait, _FARTHEST))
+    at = datetime.now(UTC) + timedelta(seconds=min(wait, LONGEST_WAIT))
     return ThrottledError(
         f"the server's quota of requests is used up for {wait:,.0f} seconds more; allowed: {longest:,.0f} "
         f"(retry.longest_wait): try again at {at:%Y-%m-%d %H:%M:%S} UTC",

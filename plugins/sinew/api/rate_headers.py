@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 # X-RateLimit-Reset is seconds from now at some servers, seconds or milliseconds since 1970 at others.
 _EPOCH_SECONDS, _EPOCH_MILLISECONDS = 1e9, 1e12
 # Beyond any wait that makes sense; a calendar ends somewhere.
-_LONGEST = 366 * 86_400.0
+LONGEST_WAIT = 366 * 86_400.0
 _MEMBER = re.compile(r';\s*([qwrt])\s*=\s*"?(\d+(?:\.\d+)?)')
 _DRAFT_7 = re.compile(r"\b(limit|remaining|reset)\s*=\s*(\d+(?:\.\d+)?)")
 
@@ -33,12 +33,12 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """
     value = headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d+(\.\d+)?", value):
-        return min(float(value), _LONGEST)
+        return min(float(value), LONGEST_WAIT)
     until = _http_date(value)
     if until is None:
         return None
     server_now = _http_date(headers.get("Date", "")) or now
-    return min(max(0.0, (until - server_now).total_seconds()), _LONGEST)
+    return min(max(0.0, (until - server_now).total_seconds()), LONGEST_WAIT)
 
 
 def _http_date(value: str) -> datetime | None:

@@ -55,7 +55,7 @@ def undo_step(step: Step, place: Place) -> Undoing:
     if step.name in _GONE:
         return Undoing("none", reasons=(_GONE[step.name],))
     if step.name in _OTHERWISE:
-        return Undoing("lossy", _to(place.before, place.after), (_OTHERWISE[step.name],))
+        return Undoing("lossy", _back(place.before, place.after), (_OTHERWISE[step.name],))
     return _UNDOINGS[step.name](place, step.argument)
 
 
@@ -90,14 +90,8 @@ _OTHERWISE = {
 }
 
 
-def _to(before: PgType, after: PgType) -> Change:
-    """From the type after a step to the one before it."""
-    textual = family(base_of(after)) == "text"
-    return strict_cast(TEXT, before) if textual and before != after else convert(after, before)
-
-
 def _same(place: Place, argument: Any) -> Undoing:
-    return Undoing("lossless", _to(place.before, place.after))
+    return Undoing("lossless", _back(place.before, place.after))
 
 
 def _nullif(place: Place, argument: Sequence[str]) -> Undoing:
@@ -133,7 +127,7 @@ def _map(place: Place, argument: dict[str, str | None]) -> Undoing:
         reasons.append(f"codes of one meaning are not told apart ({', '.join(alike)})")
     if len(nulled) > 1 or (nulled and place.nullable):
         reasons.append(f"{' and '.join(map(repr, nulled))} became NULL")
-    back = change.then(_to(place.before, TEXT))
+    back = change.then(_back(place.before, TEXT))
     return Undoing("lossy" if reasons else "lossless", back, tuple(reasons))
 
 
@@ -175,6 +169,7 @@ def _converted(before: PgType, after: PgType) -> Undoing:
 
 
 def _back(before: PgType, after: PgType) -> Change:
+    """From the type after a step to the one before it; ValueError where nothing leads back."""
     kinds = family(base_of(before)), family(base_of(after))
     if kinds == ("bool", "integer"):
         rule = Rule("out_of_range", "is neither 0 nor 1", lambda v: compose("{} NOT IN (0, 1)", v))
@@ -190,7 +185,7 @@ def _back(before: PgType, after: PgType) -> Change:
 
 def _parsed(place: Place, pattern: str) -> Undoing:
     change, exact = shown_in(pattern, place.after)
-    back = change.then(_to(place.before, TEXT))
+    back = change.then(_back(place.before, TEXT))
     if exact:
         return Undoing("lossless", back)
     return Undoing("lossy", back, ("a month's name is written in one way only",))
@@ -204,7 +199,7 @@ def _parse_number(place: Place, argument: dict[str, Any] | None) -> Undoing:
         "is no number that can be written",
         lambda v: compose("{} IN ('NaN', 'Infinity', '-Infinity')", v),
     )
-    back = Change((finite,), shown).then(_to(place.before, TEXT))
+    back = Change((finite,), shown).then(_back(place.before, TEXT))
     return Undoing("lossy", back, ("a number is written in one way only",))
 
 
@@ -215,7 +210,7 @@ def _to_bool(place: Place, argument: dict[str, Any] | None) -> Undoing:
     shown: Value = lambda v: compose(  # noqa: E731
         "CASE WHEN {0} THEN {1}::text WHEN NOT {0} THEN {2}::text END", v, true[0], false[0]
     )
-    back = Change((), shown).then(_to(place.before, TEXT))
+    back = Change((), shown).then(_back(place.before, TEXT))
     if argument and len(true) == len(false) == 1:
         return Undoing("lossless", back)
     return Undoing("lossy", back, ("a truth value is written in one way only",))

@@ -78,7 +78,7 @@ def ask_again(home: psycopg.Connection, window_id: int | None) -> None:
 
 def ask_anew(home: psycopg.Connection, batch_id: int) -> None:
     """The same for one batch: a reading that another batch of the window has begun anew already will do."""
-    home.execute(statement("sync/ask_again"), {"id": batch_id})
+    home.execute(statement("sync/ask_anew"), {"id": batch_id})
 
 
 def _sync(context: Context) -> Sync:
